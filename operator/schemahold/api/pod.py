@@ -1,0 +1,132 @@
+"""What the operator and an attempt's pod say to each other: environment in, termination messages out.
+
+The operator builds the pod (``core.job``) from :class:`Ask`; ``lock`` and ``gate`` read it back from their environment.
+They answer with one JSON object each as the container's termination message (:class:`Report`), at most 4,096 bytes,
+because that is what the kubelet keeps.  ``migrate``'s termination message is the user's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# The volume shared by the three containers, and what stands in it.
+SHARED_VOLUME = "schemahold"
+SHARED_PATH = "/schemahold"
+BUSYBOX = f"{SHARED_PATH}/busybox"  # static; put there by gate
+SCRIPT = f"{SHARED_PATH}/migrate.sh"  # put there by gate
+
+# migrate's exit code when the user's command ended with 0 and that could not be recorded as succeeded,
+# or when it was not allowed to start.  lock's report tells which.
+EXIT_NOT_RECORDED = 79
+
+# Environment of lock and gate.  The value of ASK is Ask as JSON; URL comes from a Secret or the copied variable.
+ENV_ASK = "SCHEMAHOLD_ASK"
+ENV_URL = "SCHEMAHOLD_DATABASE_URL"
+ENV_POD_UID = "SCHEMAHOLD_POD_UID"
+ENV_POD_NAME = "SCHEMAHOLD_POD_NAME"
+
+
+class Reason(enum.StrEnum):
+    """Why a gate stopped, or how a run ended.  The values are the reasons that a user sees in status."""
+
+    ALREADY_APPLIED = "AlreadyApplied"  #: this version is in the ledger as succeeded or adopted
+    ALREADY_FAILED = "AlreadyFailed"  #: same version, same inputs, no new retry token
+    ALREADY_STARTED = "AlreadyStarted"  #: this pod's run has started before (a container was run twice)
+    OUTCOME_UNKNOWN = "OutcomeUnknown"  #: a person must answer
+    LOCK_TIMEOUT = "LockTimeout"  #: another session held the key for all of lock.timeout
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"  #: no connection: host, port, TLS, or authentication
+    DATABASE_URL_INVALID = "DatabaseUrlInvalid"  #: the URL cannot be read
+    DATABASE_STANDBY = "DatabaseStandby"  #: the server is in recovery
+    DATABASE_TOO_OLD = "DatabaseTooOld"  #: server older than 13
+    POOLER_REFUSED = "PoolerRefused"  #: a pooler stands between us and the server, and lock.allowPooler is false
+    LEDGER_FORBIDDEN = "LedgerForbidden"  #: the role may not create or use the ledger; the message has the SQL
+    LEDGER_LOST = "LedgerLost"  #: another ledger than the one in status, or none
+    START_TIMEOUT = "StartTimeout"  #: migrate did not start within run.startTimeout
+    RUNNER_ERROR = "RunnerError"  #: a fault of ours; the message has the exception
+    # How a run that was allowed to start ended, as recorded in the ledger.
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What one attempt asks of the ledger.
+
+    ``ledger_name``: ``spec.identity`` or ``<namespace>/<name>``.  ``inputs``: hash of what would run.  ``token``: value of
+    ``retry-at`` ("" for none).  ``answer``/``answered_by``: a person's word on an unknown outcome ("" for none).
+    ``adopted``: the version that ran before us ("" for none).  ``expected_ledger``: uuid of the ledger seen before ("" to
+    accept any).  Times are seconds.
+    """
+
+    ledger_name: str
+    phase: str
+    version: str
+    inputs: str
+    attempt: int
+    job: str
+    token: str = ""
+    answer: str = ""
+    answered_by: str = ""
+    adopted: str = ""
+    expected_ledger: str = ""
+    lock_name: str = ""
+    lock_timeout: float = 30.0
+    start_timeout: float = 300.0
+    allow_pooler: bool = False
+    session_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Ask:
+        return cls(**json.loads(text))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """A termination message of gate (why it stopped) or lock (how the run ended).
+
+    ``row``: the ledger row that decided, ``row_inputs``/``row_version`` what it carries.  ``holder``: who has the lock
+    (pid, application_name, address, age).  ``last_beat``: RFC 3339.  ``backends``: live sessions of a run whose outcome is
+    unknown.  ``degraded``: a pooler was seen and allowed.  ``lock_wait``: seconds waited for the lock.
+    """
+
+    reason: Reason
+    message: str = ""
+    row: int | None = None
+    row_version: str = ""
+    row_inputs: str = ""
+    exit_code: int | None = None
+    ledger: str = ""
+    holder: str = ""
+    holder_is_ours: bool = False
+    last_beat: str = ""
+    backends: int | None = None
+    degraded: bool = False
+    lock_wait: float | None = None
+
+    def to_json(self) -> str:
+        """JSON without empty fields, at most 4,096 bytes: the message is cut first."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v not in ("", None, False)}
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        over = len(text.encode()) - 4096
+        if over <= 0:
+            return text
+        keep = max(0, len(self.message.encode()) - over - 16)
+        cut = self.message.encode()[:keep].decode(errors="ignore")
+        return dataclasses.replace(self, message=cut + "…").to_json() if keep else json.dumps({"reason": self.reason})
+
+    @classmethod
+    def from_json(cls, text: str) -> Report | None:
+        """The report in a termination message, or None when it is not one of ours."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            return cls(**{**fields, "reason": Reason(fields["reason"])})
+        except (ValueError, TypeError, KeyError):
+            return None
