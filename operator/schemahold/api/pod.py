@@ -60,7 +60,9 @@ class Ask:
     ``ledger_name``: ``spec.identity`` or ``<namespace>/<name>``.  ``inputs``: hash of what would run.  ``token``: value of
     ``retry-at`` ("" for none).  ``answer``/``answered_by``: a person's word on an unknown outcome ("" for none).
     ``adopted``: the version that ran before us ("" for none).  ``expected_ledger``: uuid of the ledger seen before ("" to
-    accept any).  Times are seconds.
+    accept any).  ``url_variable``: the environment variable with the database URL; ``url_origin``: where that comes from, in
+    words for messages, never a value.  ``password_file``: path of a file read at every connect ("" for none).
+    ``session_options``: server settings for migrate's PGOPTIONS.  Times are seconds.
     """
 
     ledger_name: str
@@ -74,6 +76,9 @@ class Ask:
     answered_by: str = ""
     adopted: str = ""
     expected_ledger: str = ""
+    url_variable: str = ENV_URL
+    url_origin: str = ""
+    password_file: str = ""
     lock_name: str = ""
     lock_timeout: float = 30.0
     start_timeout: float = 300.0
