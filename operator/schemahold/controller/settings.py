@@ -1,0 +1,58 @@
+"""The operator's settings, from the environment that the chart writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from schemahold.api import durations
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Times are seconds.
+
+    ``image``: our own image, for ``lock`` and ``gate``.  ``namespace``: where the operator runs.  ``backoff_initial`` and
+    ``backoff_max``: wait before an attempt that failed before its start is repeated.  ``pod_timeout``: without a pod for so
+    long after its Job, an attempt is PodNotCreated.  ``resync``: every resource is looked at again that often, whatever
+    events came.  ``beat`` and ``stale_after``: lock's sign of life, and when a silent run counts as lost.
+    """
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    namespace: str = "schemahold"
+    backoff_initial: float = 10.0
+    backoff_max: float = 300.0
+    pod_timeout: float = 60.0
+    resync: float = 300.0
+    beat: float = 5.0
+    stale_after: float = 60.0
+    probe_interval: float = 10.0
+    health_port: int = 8080
+    metrics_port: int = 9090
+    log_format: str = "json"
+    workers: int = 8
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from ``SCHEMAHOLD_<FIELD>`` variables; durations as ``10s``. ``ValueError`` names the variable."""
+    given: dict[str, object] = {}
+    for field in dataclasses.fields(Settings):
+        variable = f"SCHEMAHOLD_{field.name.upper()}"
+        text = environ.get(variable, "")
+        if not text:
+            if field.default is dataclasses.MISSING:
+                raise ValueError(f"{variable} is not set: the chart sets it")
+            continue
+        given[field.name] = _read(variable, text, field.default)
+    return Settings(**given)  # type: ignore[arg-type]
+
+
+def _read(variable: str, text: str, default: object) -> object:
+    try:
+        if isinstance(default, float):
+            return durations.seconds(text)
+        return int(text) if isinstance(default, int) else text
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None

@@ -1,0 +1,3 @@
+module schemahold.dev/cluster/pause
+
+go 1.26.0
