@@ -46,6 +46,7 @@ class Reason(enum.StrEnum):
     LEDGER_FORBIDDEN = "LedgerForbidden"  #: the role may not create or use the ledger; the message has the SQL
     LEDGER_LOST = "LedgerLost"  #: another ledger than the one in status, or none
     START_TIMEOUT = "StartTimeout"  #: migrate did not start within run.startTimeout
+    WITHDRAWN = "Withdrawn"  #: the pod was told to stop before the user's command had started; nothing ran
     RUNNER_ERROR = "RunnerError"  #: a fault of ours; the message has the exception
     # How a run that was allowed to start ended, as recorded in the ledger.
     SUCCEEDED = "Succeeded"
@@ -62,7 +63,8 @@ class Ask:
     ``adopted``: the version that ran before us ("" for none).  ``expected_ledger``: uuid of the ledger seen before ("" to
     accept any).  ``url_variable``: the environment variable with the database URL; ``url_origin``: where that comes from, in
     words for messages, never a value.  ``password_file``: path of a file read at every connect ("" for none).
-    ``session_options``: server settings for migrate's PGOPTIONS.  Times are seconds.
+    ``session_options``: server settings for migrate's PGOPTIONS.  ``beat``: how often lock shows a sign of life;
+    ``stale_after``: how long a running row may go without one before another pod turns it into unknown.  Times are seconds.
     """
 
     ledger_name: str
@@ -83,6 +85,8 @@ class Ask:
     lock_timeout: float = 30.0
     start_timeout: float = 300.0
     allow_pooler: bool = False
+    beat: float = 5.0
+    stale_after: float = 60.0
     session_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -118,7 +122,7 @@ class Report:
 
     def to_json(self) -> str:
         """JSON without empty fields, at most 4,096 bytes: the message is cut first."""
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if v not in ("", None, False)}
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None and v is not False and v != ""}
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
         over = len(text.encode()) - 4096
         if over <= 0:

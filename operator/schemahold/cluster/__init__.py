@@ -1,0 +1,1 @@
+"""Kubernetes: reading everything afresh, writing what was decided, nothing in between."""

@@ -33,7 +33,7 @@ class Module:
     @property
     def home(self) -> Path:
         files = sorted(file for file in self.source.iterdir() if file.is_file())
-        parts = [*files, self.ldflags, self.tags, *self.packages.values()]
+        parts: list[str | Path] = [*files, self.ldflags, self.tags, *self.packages.values()]
         return cache.folder() / "bin" / f"{self.name}-{cache.digest(parts)}"
 
 

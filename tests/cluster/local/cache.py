@@ -16,12 +16,11 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "schemahold"
 
 
-def digest(parts: Iterable[str | bytes | Path]) -> str:
+def digest(parts: Iterable[str | Path]) -> str:
     """A name for content; a Path stands for what is in the file."""
     total = hashlib.sha256()
     for part in parts:
-        content = part.read_bytes() if isinstance(part, Path) else part
-        content = content.encode() if isinstance(content, str) else content
+        content = part.read_bytes() if isinstance(part, Path) else part.encode()
         total.update(len(content).to_bytes(8, "big"))
         total.update(content)
     return total.hexdigest()[:16]

@@ -27,8 +27,7 @@ def run(
         env=dict(env) if env is not None else dict(CLEAN),
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

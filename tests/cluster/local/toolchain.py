@@ -42,6 +42,6 @@ def _install(home: Path) -> None:
     unfinished = home.with_name(f"{home.name}-unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     run([sys.executable, "-m", "venv", unfinished], env=environment())
-    pip = [unfinished / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes"]
+    pip: list[str | Path] = [unfinished / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes"]
     run([*pip, "--requirement", REQUIREMENTS], env=environment())
     unfinished.rename(home)

@@ -1,0 +1,75 @@
+"""One fresh look at everything a decision needs."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+
+from schemahold.api import names
+from schemahold.cluster import api, paths
+from schemahold.core import observed, situation
+
+
+async def look(
+    client: api.Api, namespace: str, name: str, pod_timeout: float, now: datetime.datetime
+) -> observed.Observed | None:
+    """What there is for one SchemaMigration, or None if it does not exist.
+
+    The resource is read before the Deployments: a status then never claims a generation together with Deployments that are
+    older than it (docs/architecture.md, "One patch").
+    """
+    try:
+        migration = observed.Migration.of(await client.get(paths.migrations(namespace, name)))
+    except api.NotFound:
+        return None
+    selector = f"{names.MIGRATION}={name}"
+    deployments, jobs, pods = await asyncio.gather(
+        labelled_deployments(client, namespace, name),
+        client.items(paths.jobs(namespace), labelSelector=selector),
+        client.items(paths.pods(namespace), labelSelector=f"{selector},{names.ATTEMPT}"),
+    )
+    seen = observed.Observed(
+        migration=migration,
+        deployments=deployments,
+        jobs=tuple(observed.Job.of(raw) for raw in jobs),
+        pods=tuple(observed.Pod.of(raw) for raw in pods),
+    )
+    return observed.with_surroundings(
+        seen,
+        busy=await _busy(client, seen),
+        job_events=await _why_no_pod(client, seen, pod_timeout, now),
+    )
+
+
+async def labelled_deployments(client: api.Api, namespace: str, name: str) -> tuple[observed.Deployment, ...]:
+    """The Deployments that carry the label for this SchemaMigration, by name; not those being deleted."""
+    raws = await client.items(paths.deployments(namespace), labelSelector=f"{names.MIGRATION}={name}")
+    alive = [raw for raw in raws if "deletionTimestamp" not in raw["metadata"]]
+    return tuple(sorted((observed.Deployment.of(raw) for raw in alive), key=lambda one: one.name))
+
+
+async def _busy(client: api.Api, seen: observed.Observed) -> tuple[str, ...]:
+    """Unfinished Jobs of other SchemaMigrations on the same database reference; asked only when something is wanted."""
+    migration = seen.migration
+    if migration.spec is None:
+        return ()
+    here = situation.read(seen, migration.spec)
+    if not here.wanted or not here.database:
+        return ()
+    raws = await client.items(paths.jobs(migration.namespace), labelSelector=f"{names.DATABASE}={here.database}")
+    others = [observed.Job.of(raw) for raw in raws if raw["metadata"]["labels"].get(names.MIGRATION) != migration.name]
+    return tuple(sorted(job.name for job in others if not job.finished))
+
+
+async def _why_no_pod(client: api.Api, seen: observed.Observed, pod_timeout: float, now: datetime.datetime) -> str:
+    """The newest warning on an unfinished Job that should have had a pod by now."""
+    with_pod = {pod.job for pod in seen.pods}
+    for job in seen.jobs:
+        if job.finished or job.name in with_pod or (now - job.created).total_seconds() < pod_timeout:
+            continue
+        events = await client.items(
+            paths.events(seen.migration.namespace), fieldSelector=f"involvedObject.uid={job.uid},type=Warning"
+        )
+        newest = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
+        return str(newest.get("message", "")) if newest else ""
+    return ""

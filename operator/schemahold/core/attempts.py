@@ -1,0 +1,313 @@
+"""The attempt that status names: how far it is, how it ended, and whether another may follow.
+
+Time runs like this for one attempt::
+
+    status.attempt written ── Job created ── pod ── lock, gate ── migrate ── verdict ── Job finished
+                 │ crash here: the number is skipped        │ useless or too late: pod deleted
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from schemahold.api import durations, models
+from schemahold.api import pod as protocol
+from schemahold.core import decision, observed, verdicts
+from schemahold.core.observed import Observed
+from schemahold.core.verdicts import Stage
+
+R = protocol.Reason
+
+APPLIED, ALREADY_APPLIED = "Applied", R.ALREADY_APPLIED.value
+MIGRATION_FAILED, ALREADY_FAILED = "MigrationFailed", R.ALREADY_FAILED.value
+OUTCOME_UNKNOWN, LEDGER_LOST = R.OUTCOME_UNKNOWN.value, R.LEDGER_LOST.value
+INPUTS_CHANGED = "InputsChanged"  # recorded as succeeded with other inputs than the resource's
+START_TIMEOUT = R.START_TIMEOUT.value
+REPLACED = "Replaced"  # made useless before it started
+NO_VERDICT = "NoVerdict"  # gone, and nobody said how it ended: the next attempt's gate will
+
+SUCCESSES = frozenset({APPLIED, ALREADY_APPLIED})
+FAILURES = frozenset({MIGRATION_FAILED, ALREADY_FAILED})
+# Verdicts of the ledger about the run; everything else that ends an attempt happened before migrate began.
+_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED, REPLACED, NO_VERDICT}
+
+
+def counts(reason: str) -> bool:
+    """Whether an attempt that ended so uses up one of ``spec.retries``."""
+    return reason not in _RULINGS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """``attempt``: as status should have it now.  ``ended``: in this look.  ``foreign``: an unfinished Job that a deleted
+
+    SchemaMigration of the same name left behind.  ``report``: what lock or gate said.
+    """
+
+    attempt: models.Attempt | None
+    stage: Stage | None = None
+    job: observed.Job | None = None
+    pod: observed.Pod | None = None
+    ended: bool = False
+    foreign: observed.Job | None = None
+    problem: str = ""
+    report: protocol.Report | None = None
+    missing_pod: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether something may still be running, so that nothing else may start."""
+        return self.foreign is not None or (self.attempt is not None and not self.attempt.finished_at)
+
+
+def progress(look: Observed, pod_timeout: float, now: datetime.datetime) -> Progress:
+    """Where the current attempt stands, with its end written into it if this look found one."""
+    attempt = look.migration.status.attempt
+    if attempt is None or attempt.finished_at:
+        orphan = _unfinished(look, attempt)
+        if orphan and orphan.owner_uid != look.migration.uid:
+            return Progress(attempt=attempt, foreign=orphan)
+        if orphan is None:
+            return _late(look, attempt)
+        attempt = _adopt(orphan)  # status was lost: an unfinished Job of ours still gives its verdict
+    return _current(look, attempt, pod_timeout, now)
+
+
+def _unfinished(look: Observed, attempt: models.Attempt | None) -> observed.Job | None:
+    known = attempt.job if attempt else ""
+    return next((job for job in look.jobs if not job.finished and job.name != known), None)
+
+
+def _adopt(job: observed.Job) -> models.Attempt:
+    return models.Attempt(
+        number=job.attempt,
+        job=job.name,
+        version=job.version,
+        inputs=job.inputs,
+        database=job.database,
+        started_at=observed.format_time(job.created),
+    )
+
+
+def _late(look: Observed, attempt: models.Attempt | None) -> Progress:
+    """After the verdict: lock's report, which names the row, comes a second later than migrate's exit."""
+    if attempt is None or attempt.row is not None or attempt.reason not in SUCCESSES:
+        return Progress(attempt=attempt)
+    pod = _pod_of(look, attempt.job)
+    report = protocol.Report.from_json(pod.lock.message) if pod else None
+    if report is None or report.row is None:
+        return Progress(attempt=attempt)
+    return Progress(attempt=attempt.model_copy(update={"row": report.row}), report=report)
+
+
+def _pod_of(look: Observed, job: str) -> observed.Pod | None:
+    mine = [pod for pod in look.pods if pod.job == job]
+    return max(mine, key=lambda pod: pod.created, default=None)
+
+
+def _current(look: Observed, attempt: models.Attempt, pod_timeout: float, now: datetime.datetime) -> Progress:
+    job = next((one for one in look.jobs if one.name == attempt.job), None)
+    pod = _pod_of(look, attempt.job)
+    verdict = _verdict(job, pod)
+    if verdict.stage in (Stage.ENDED, Stage.GONE):
+        return Progress(
+            attempt=_end(attempt, verdict, now),
+            stage=verdict.stage,
+            job=job,
+            pod=pod,
+            ended=True,
+            report=verdict.report,
+        )
+    missing = job is not None and pod is None and (now - job.created).total_seconds() >= pod_timeout
+    return Progress(attempt=attempt, stage=verdict.stage, job=job, pod=pod, problem=verdict.problem, missing_pod=missing)
+
+
+def _verdict(job: observed.Job | None, pod: observed.Pod | None) -> verdicts.Verdict:
+    if pod is not None:
+        # A pod object can stay behind a node that is gone; while it stands there, its container may be running.
+        return verdicts.of_pod(pod)
+    if job is not None and not job.finished:
+        return verdicts.Verdict(stage=Stage.WAITING)
+    return verdicts.Verdict(stage=Stage.GONE)
+
+
+def _end(attempt: models.Attempt, verdict: verdicts.Verdict, now: datetime.datetime) -> models.Attempt:
+    reason, message = _reason(attempt, verdict)
+    report = verdict.report
+    ours = report is not None and report.holder_is_ours
+    return attempt.model_copy(
+        update={
+            "finished_at": observed.format_time(now),
+            "reason": reason,
+            "message": message[:1024],
+            "exit_code": verdict.exit_code,
+            "row": report.row if report else None,
+            # Waiting for one of ours that is alive is no failure of this one.
+            "tries": attempt.tries + (1 if counts(reason) and not ours else 0),
+        }
+    )
+
+
+def _reason(attempt: models.Attempt, verdict: verdicts.Verdict) -> tuple[str, str]:
+    """What status calls the end.  A reason already in the attempt is why its pod was deleted."""
+    match verdict.reason:
+        case None | R.ALREADY_STARTED:
+            return (attempt.reason, attempt.message) if attempt.reason else (NO_VERDICT, _NO_VERDICT_TEXT)
+        case R.SUCCEEDED:
+            return APPLIED, ""
+        case R.ALREADY_APPLIED:
+            return _already_applied(attempt, verdict)
+        case R.FAILED:
+            return MIGRATION_FAILED, verdict.message
+        case R.UNKNOWN | R.OUTCOME_UNKNOWN:
+            return OUTCOME_UNKNOWN, verdict.message
+        case R.ALREADY_FAILED | R.LEDGER_LOST:
+            return verdict.reason.value, verdict.message
+        case other:
+            return (attempt.reason, attempt.message) if attempt.reason else (other.value, verdict.message)
+
+
+_NO_VERDICT_TEXT = "The attempt is gone and left no verdict; the next attempt asks the ledger."
+
+
+def _already_applied(attempt: models.Attempt, verdict: verdicts.Verdict) -> tuple[str, str]:
+    recorded = verdict.report.row_inputs if verdict.report else ""
+    if recorded and recorded != attempt.inputs and not attempt.accepts:
+        return INPUTS_CHANGED, verdict.message
+    return ALREADY_APPLIED, verdict.message
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """Another attempt may be created."""
+
+    tries: int = 0
+    accepts: bool = False
+    any_ledger: bool = False
+    answer: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Not now: it goes on by itself after so many seconds."""
+
+    seconds: float
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Not without a person."""
+
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plea:
+    """What an attempt would be asked for now, to be compared with what the last one was asked."""
+
+    target: str
+    inputs: str
+    database: str
+    token: str
+    answer: str
+    retries: int
+    backoff_initial: float
+    backoff_max: float
+
+
+def following(
+    last: models.Attempt | None, outcome: models.Outcome | None, plea: Plea, now: datetime.datetime
+) -> Start | Wait | Stop:
+    """Whether an attempt may follow ``last``, which has ended.  The gate still has the last word."""
+    if last is None:
+        return Start()
+    new_token = bool(plea.token) and plea.token != last.token
+    if last.reason == OUTCOME_UNKNOWN and last.database == plea.database:
+        return _answered(last, outcome, plea)
+    if last.reason == LEDGER_LOST and last.database == plea.database:
+        return Start(any_ledger=True) if new_token else Stop(reason=LEDGER_LOST, message=last.message)
+    if last.version != plea.target:
+        return Start()
+    if new_token:
+        return Start(accepts=True)
+    if last.inputs != plea.inputs or last.database != plea.database:
+        return _other_inputs(last, plea)
+    return _again(last, plea, now)
+
+
+def _answered(last: models.Attempt, outcome: models.Outcome | None, plea: Plea) -> Start | Stop:
+    row = outcome.row if outcome else last.row
+    if plea.answer and plea.answer != last.answer and plea.answer.split(" ", 1)[0] == str(row):
+        return Start(answer=plea.answer)
+    message = last.message
+    if plea.answer and plea.answer == last.answer:
+        message = f"The answer '{plea.answer}' did not settle it. {message}"
+    return Stop(reason=OUTCOME_UNKNOWN, message=message)
+
+
+def _other_inputs(last: models.Attempt, plea: Plea) -> Start | Stop:
+    if last.reason in SUCCESSES and last.database == plea.database and not last.released:
+        return Stop(
+            reason=INPUTS_CHANGED,
+            message=f"Version '{last.version}' was applied by attempt {last.number} with other inputs than `spec.run` and "
+            f"the source have now. Set a new `spec.version`, or accept what was applied with the annotation "
+            f"schemahold.dev/retry-at: <any new value>.",
+        )
+    return Start()
+
+
+def _again(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait | Stop:
+    if last.reason in SUCCESSES or last.reason == REPLACED:
+        return Start()
+    if last.reason in FAILURES | {INPUTS_CHANGED}:
+        return Stop(reason=last.reason, message=last.message)
+    if counts(last.reason) and last.tries > plea.retries:
+        return Stop(reason=last.reason, message=f"{last.message} Tried {last.tries} times (`spec.retries`: {plea.retries}).")
+    return _backoff(last, plea, now)
+
+
+def _backoff(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait:
+    delay = min(plea.backoff_max, plea.backoff_initial * 2 ** max(0, last.tries - 1))
+    ended = observed.parse_time(last.finished_at) if last.finished_at else now
+    left = delay - (now - ended).total_seconds()
+    if left <= 0:
+        return Start(tries=last.tries)
+    return Wait(seconds=left, reason=last.reason, message=f"{last.message} The next attempt follows within {delay:g} s.")
+
+
+def useless(found: Progress, plea: Plea, wanted: bool) -> str:
+    """Why an attempt that has not started should not start any more, "" if it should."""
+    attempt = found.attempt
+    if attempt is None or found.stage not in (Stage.WAITING, Stage.LOCKING):
+        return ""
+    if not wanted:
+        return f"Nothing wants version '{attempt.version}' any more."
+    if attempt.version != plea.target:
+        return f"Version '{plea.target}' replaced '{attempt.version}' before its migration had started."
+    if attempt.inputs != plea.inputs or attempt.database != plea.database:
+        return "The inputs changed before the migration had started."
+    return ""
+
+
+def overdue(found: Progress, spec: models.Spec, now: datetime.datetime) -> float | None:
+    """Seconds until an attempt that has not started is given up; None when that does not apply."""
+    if found.pod is None or found.stage not in (Stage.WAITING, Stage.LOCKING) or found.pod.deleting:
+        return None
+    age = (now - found.pod.created).total_seconds()
+    return durations.seconds(spec.run.start_timeout) - age
+
+
+def finished(found: Progress) -> decision.Finished:
+    """What the end of an attempt tells the metrics."""
+    attempt, pod = found.attempt, found.pod
+    assert attempt is not None
+    duration = None
+    if pod and pod.migrate.started_at and pod.migrate.finished_at:
+        ran = observed.parse_time(pod.migrate.finished_at) - observed.parse_time(pod.migrate.started_at)
+        duration = ran.total_seconds()
+    wait = found.report.lock_wait if found.report else None
+    return decision.Finished(outcome=attempt.reason, duration=duration, lock_wait=wait)

@@ -1,0 +1,150 @@
+"""``decide``: what one look at the cluster calls for.  Pure; the rules are numbered as in docs/architecture.md.
+
+It may be asked at any moment, after any crash, with any status, and as often as anyone likes: whatever it writes is either
+tested by the API server (release, status, the Job's name) or changes nothing when it is done twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from schemahold.api import models, names
+from schemahold.core import attempts, conditions, decision, events, observed, scene, steps
+from schemahold.core.conditions import State, stalled
+from schemahold.core.decision import Decision, Write
+from schemahold.core.observed import Observed
+from schemahold.core.scene import Policy, Scene
+
+KEPT_JOBS = 3
+LISTED_HOLDS = 64
+
+
+def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
+    """The decision for one look.  ``now`` is aware UTC."""
+    if look.migration.spec is None:
+        return _unreadable(look, now)
+    here = scene.build(look, look.migration.spec, policy, now)
+    step = steps.step(here)
+    status = _status(here, step)
+    told = [*events.held(here, status), *events.verdict(here), *step.events, *events.released(here)]
+    return Decision(
+        writes=(
+            *_releases(here),
+            *_around_status(step.writes, look.migration.status, status),
+            *_failure_marks(here, step.state),
+            *_housekeeping(here, step),
+        ),
+        events=(*told, *events.by_hand(here, step.state)),
+        requeue=step.requeue,
+        finished=(attempts.finished(here.found),) if here.found.ended else (),
+    )
+
+
+def _around_status(writes: Sequence[Write], before: models.Status, status: models.Status) -> list[Write]:
+    """The step's writes with the status among them.
+
+    The attempt's number is in status before its Job exists, so a crash between the two loses a number and never a Job; and
+    why a pod is deleted is in status before it is, so a crash loses no reason.
+    """
+    if status == before:
+        return list(writes)
+    first = [one for one in writes if isinstance(one, decision.SetFinalizer)]
+    return [*first, decision.WriteStatus(status=status), *(one for one in writes if one not in first)]
+
+
+def _unreadable(look: Observed, now: datetime.datetime) -> Decision:
+    """A spec that the CRD let through and this operator cannot read: an older CRD, or a newer one."""
+    migration = look.migration
+    state = stalled("InvalidSpec", migration.spec_error, "Unknown")
+    held = _held(look.deployments, ())
+    changed = {
+        "observed_generation": migration.generation,
+        "conditions": _conditions(migration, state, held, now),
+        "held": held,
+        "held_count": len(held),
+    }
+    status = migration.status.model_copy(update=changed)
+    return Decision(writes=(decision.WriteStatus(status=status),) if status != migration.status else ())
+
+
+def _conditions(
+    migration: observed.Migration, state: State, held: Sequence[models.Held], now: datetime.datetime
+) -> list[models.Condition]:
+    return conditions.build(state, held, migration.status.conditions, migration.generation, observed.format_time(now))
+
+
+def _held(deployments: Sequence[observed.Deployment], released: Sequence[observed.Deployment]) -> list[models.Held]:
+    held = [models.Held(deployment=one.name, version=one.held) for one in deployments if one.held and one not in released]
+    return held[:LISTED_HOLDS]
+
+
+def _status(here: Scene, step: steps.Step) -> models.Status:
+    migration = here.look.migration
+    held = _held(here.look.deployments, here.released)
+    return models.Status(
+        observed_generation=migration.generation,
+        conditions=_conditions(migration, step.state, held, here.now),
+        version=here.here.target or here.status.version,
+        attempt=step.attempt or scene.mark_released(here),
+        held=held,
+        held_count=len(held),
+        history=list(here.history),
+        released=_released(here),
+        settling=step.settling or here.status.settling,
+        ledger=scene.ledger(here),
+        outcome=here.outcome,
+    )
+
+
+def _released(here: Scene) -> models.Released | None:
+    """The version that went out last: by this look, or past us by break-glass."""
+    by_hand = [one.version for one in here.look.deployments if one.by_hand and one.by_hand == one.version == one.approved]
+    out = [one.version for one in here.released]
+    version = next((one for one in [*out, *by_hand] if one == here.here.target), next(iter(out), ""))
+    before = here.status.released
+    if not version or (before is not None and before.version == version and not out):
+        return before
+    return models.Released(version=version, database=here.here.database, at=observed.format_time(here.now))
+
+
+def _releases(here: Scene) -> list[Write]:
+    return [
+        decision.Release(
+            deployment=one.name,
+            version=one.version,
+            held=bool(one.held),
+            resource_version=one.raw["metadata"].get("resourceVersion", ""),
+        )
+        for one in here.released
+    ]
+
+
+def _failure_marks(here: Scene, state: State) -> list[Write]:
+    """So that a health check on the Deployment can fail a sync that waits for it."""
+    if state.mood is not conditions.Mood.STALLED:
+        return []
+    return [
+        decision.MarkFailed(deployment=one.name, version=one.held)
+        for one in here.waiting
+        if one.held == here.here.target and one.failed != one.held
+    ]
+
+
+def _housekeeping(here: Scene, step: steps.Step) -> list[Write]:
+    """Finished Jobs get an owner, old ones go, and the finalizer goes when nothing runs any more.
+
+    While it runs, a Job has no owner: deleting an owner in the foreground kills its Jobs at once, whatever finalizers say.
+    """
+    migration, jobs = here.look.migration, here.look.jobs
+    finished = sorted((one for one in jobs if one.finished and not one.deleting), key=lambda one: -one.attempt)
+    writes: list[Write] = [
+        decision.OwnJob(name=one.name, uid=one.uid)
+        for one in finished[:KEPT_JOBS]
+        if one.owner_uid == migration.uid and not one.owned
+    ]
+    writes += [decision.DeleteJob(name=one.name, uid=one.uid) for one in finished[KEPT_JOBS:]]
+    runs = here.found.running or any(not one.finished and one.owner_uid == migration.uid for one in jobs)
+    if names.RUNNING_FINALIZER in migration.finalizers and not runs and not step.starts:
+        writes.append(decision.SetFinalizer(present=False))
+    return writes

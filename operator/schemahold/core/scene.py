@@ -1,0 +1,156 @@
+"""What one look was made of, before a rule is asked: the situation, the attempt, what is remembered, what is released."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from schemahold.api import models
+from schemahold.api import pod as protocol
+from schemahold.core import attempts, observed, releases, situation
+from schemahold.core.attempts import Progress
+from schemahold.core.observed import Observed
+from schemahold.core.situation import Situation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The operator's settings that decisions depend on.  Times are seconds."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    backoff_initial: float = 10.0
+    backoff_max: float = 300.0
+    pod_timeout: float = 60.0
+    beat: float = 5.0
+    stale_after: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Everything a rule may ask: the look, and what was made of it so far."""
+
+    look: Observed
+    spec: models.Spec
+    policy: Policy
+    now: datetime.datetime
+    here: Situation
+    found: Progress
+    history: tuple[models.Applied, ...]
+    outcome: models.Outcome | None
+    released: tuple[observed.Deployment, ...]
+
+    @property
+    def status(self) -> models.Status:
+        return self.look.migration.status
+
+    @property
+    def source_name(self) -> str:
+        return self.here.source.name if self.here.source else ""
+
+    @property
+    def waiting(self) -> tuple[observed.Deployment, ...]:
+        """Deployments that want a version and are not released by this look."""
+        return tuple(one for one in self.here.wanted if one not in self.released)
+
+    @property
+    def plea(self) -> attempts.Plea:
+        migration = self.look.migration
+        return attempts.Plea(
+            target=self.here.target,
+            inputs=self.here.inputs,
+            database=self.here.database,
+            token=migration.token,
+            answer=migration.answer,
+            retries=self.spec.retries,
+            backoff_initial=self.policy.backoff_initial,
+            backoff_max=self.policy.backoff_max,
+        )
+
+
+def build(look: Observed, spec: models.Spec, policy: Policy, now: datetime.datetime) -> Scene:
+    here = situation.read(look, spec)
+    found = attempts.progress(look, policy.pod_timeout, now)
+    history = _history(look, here, found)
+    scene = Scene(
+        look=look,
+        spec=spec,
+        policy=policy,
+        now=now,
+        here=here,
+        found=found,
+        history=history,
+        outcome=_outcome(look.migration.status, found),
+        released=(),
+    )
+    return dataclasses.replace(scene, released=tuple(_releases(scene)))
+
+
+# What is remembered
+
+
+def _history(look: Observed, here: Situation, found: Progress) -> tuple[models.Applied, ...]:
+    """Versions applied or adopted; another ledger's are forgotten, since nothing is known of them there."""
+    status, attempt = look.migration.status, found.attempt
+    history = list(status.history)
+    new_ledger = found.report.ledger if found.report else ""
+    if (
+        new_ledger
+        and status.ledger
+        and status.ledger.uuid != new_ledger
+        and attempt
+        and attempt.reason in attempts.SUCCESSES
+    ):
+        history = []
+    for deployment in look.deployments:
+        if deployment.adopted and here.database:
+            entry = models.Applied(version=deployment.adopted, outcome="Adopted", database=here.database)
+            history = releases.remember(history, entry)
+    if attempt and attempt.reason in attempts.SUCCESSES:
+        done = models.Applied(
+            version=attempt.version, outcome="Applied", row=attempt.row, database=attempt.database, at=attempt.finished_at
+        )
+        history = releases.remember(history, done)
+    return tuple(history)
+
+
+def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
+    """What is known of a run whose outcome nobody knows; kept until an attempt ends otherwise."""
+    attempt, report = found.attempt, found.report
+    if not found.ended or attempt is None or attempt.reason == attempts.NO_VERDICT:
+        return status.outcome
+    if attempt.reason != attempts.OUTCOME_UNKNOWN:
+        # Only a ruling of the ledger settles an outcome; a lock timeout or a refused connection never saw the row.
+        return status.outcome if attempts.counts(attempt.reason) or attempt.reason == attempts.REPLACED else None
+    if report is None or report.row is None:
+        return status.outcome
+    return models.Outcome(
+        row=report.row,
+        version=report.row_version or attempt.version,
+        exit_code=report.exit_code,
+        last_beat=report.last_beat,
+        backends=report.backends,
+    )
+
+
+def mark_released(scene: Scene) -> models.Attempt | None:
+    """A success is used up once nothing of its version is held: the next forward move asks the ledger again."""
+    attempt = scene.found.attempt
+    if attempt is None or attempt.reason not in attempts.SUCCESSES or attempt.released or scene.spec.suspend:
+        return attempt
+    if any(one.version == attempt.version for one in scene.waiting):
+        return attempt
+    return attempt.model_copy(update={"released": True})
+
+
+def ledger(scene: Scene) -> models.Ledger | None:
+    report = scene.found.report
+    if report is None or not report.ledger or report.reason is protocol.Reason.LEDGER_LOST:
+        return scene.status.ledger
+    return models.Ledger(uuid=report.ledger)
+
+
+def _releases(scene: Scene) -> list[observed.Deployment]:
+    if scene.spec.suspend or scene.look.migration.deleting:
+        return []
+    return releases.released_by(scene.here.wanted, scene.found.attempt, scene.status, scene.history, scene.here)

@@ -1,0 +1,101 @@
+"""What an attempt's pod says about its run.
+
+The verdict is ``migrate``'s exit code together with ``lock``'s report, or ``gate``'s report when the run was not allowed to
+start.  Never the Job's conditions and never the pod's phase: both say "failed" for a run that was evicted in the middle, and
+for one that was refused because it had succeeded before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from schemahold.api import pod as protocol
+from schemahold.core import observed, redact
+
+R = protocol.Reason
+
+
+class Stage(enum.Enum):
+    """How far an attempt is."""
+
+    WAITING = "waiting"  #: no container of ours has begun
+    LOCKING = "locking"  #: lock and gate are at work
+    RUNNING = "running"  #: migrate has started
+    ENDED = "ended"  #: there is a verdict
+    GONE = "gone"  #: it is over, and nobody said how
+
+
+# Refusals and failures after which migrate is known not to have been started by this attempt.
+NOT_STARTED = frozenset(R) - {R.SUCCEEDED, R.FAILED, R.UNKNOWN}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``reason``, ``message`` and ``report`` count only at ``Stage.ENDED``; ``problem`` before the start."""
+
+    stage: Stage
+    reason: protocol.Reason | None = None
+    message: str = ""
+    exit_code: int | None = None
+    report: protocol.Report | None = None
+    problem: str = ""
+
+    @property
+    def started(self) -> bool:
+        return self.stage is Stage.RUNNING
+
+
+def of_pod(pod: observed.Pod) -> Verdict:
+    """The verdict in one pod."""
+    if pod.migrate.finished:
+        return _of_migrate(pod)
+    if pod.migrate.running and not pod.terminal:
+        return Verdict(stage=Stage.RUNNING)
+    if pod.gate.finished and pod.gate.exit_code != 0:
+        return _of_gate(pod)
+    if pod.terminal:
+        return Verdict(stage=Stage.GONE)
+    problem = pod.problem or (f"the pod cannot be scheduled: {pod.unscheduled}" if pod.unscheduled else "")
+    stage = Stage.LOCKING if pod.gate.started else Stage.WAITING
+    return Verdict(stage=stage, problem=redact.redact(problem))
+
+
+def _of_migrate(pod: observed.Pod) -> Verdict:
+    report = protocol.Report.from_json(pod.lock.message)
+    if pod.migrate.exit_code == 0:
+        # migrate exits 0 only after `succeeded` was committed; waiting for lock's report would cost a second.
+        return Verdict(stage=Stage.ENDED, reason=R.SUCCEEDED, exit_code=0, report=report)
+    if report is None:
+        # lock outlives migrate: until the pod is over, its report may still come.
+        return Verdict(stage=Stage.GONE if pod.terminal else Stage.RUNNING)
+    if report.reason is R.SUCCEEDED:
+        return Verdict(stage=Stage.ENDED, reason=R.SUCCEEDED, exit_code=0, report=report)
+    message = report.message if report.reason is not R.FAILED else _tail(pod.migrate.message) or report.message
+    return Verdict(
+        stage=Stage.ENDED,
+        reason=report.reason,
+        message=redact.redact(message),
+        exit_code=report.exit_code if report.exit_code is not None else pod.migrate.exit_code,
+        report=report,
+    )
+
+
+def _of_gate(pod: observed.Pod) -> Verdict:
+    report = protocol.Report.from_json(pod.gate.message)
+    if report is None:
+        text = _tail(pod.gate.message) or f"`gate` exited with {pod.gate.exit_code} and left no report"
+        return Verdict(stage=Stage.ENDED, reason=R.RUNNER_ERROR, message=redact.redact(text))
+    return Verdict(
+        stage=Stage.ENDED,
+        reason=report.reason,
+        message=redact.redact(report.message),
+        exit_code=report.exit_code,
+        report=report,
+    )
+
+
+def _tail(text: str, limit: int = 900) -> str:
+    """The end of a log, because the cause of a failure is usually its last lines."""
+    text = text.strip()
+    return text if len(text) <= limit else "…" + text[-limit:]

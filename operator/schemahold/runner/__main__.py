@@ -1,0 +1,42 @@
+"""``python -m schemahold.runner lock|gate``."""
+
+from __future__ import annotations
+
+import sys
+
+from schemahold.api import pod
+from schemahold.core import redact
+from schemahold.runner import environment, files, gate, lock, protocol
+
+_CONTAINERS = {"lock": lock.run, "gate": gate.run}
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] not in _CONTAINERS:
+        print("usage: python -m schemahold.runner lock|gate", file=sys.stderr)
+        return 2
+    try:
+        env = environment.read()
+    except environment.EnvironmentInvalid as error:
+        return _fault(str(error))
+    try:
+        return _CONTAINERS[arguments[0]](env)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        if arguments[0] == "lock" and not (env.shared / protocol.HELD).exists():
+            # The gate waits for our word; after it has passed, being restarted by the kubelet is better than any word.
+            report = pod.Report(reason=pod.Reason.RUNNER_ERROR, message=redact.redact(message))
+            files.write(env.shared / protocol.STOPPED, report.to_json() + "\n")
+        return _fault(message)
+
+
+def _fault(message: str) -> int:
+    message = redact.redact(message)
+    print(f"{pod.Reason.RUNNER_ERROR}: {message}", flush=True)
+    report = pod.Report(reason=pod.Reason.RUNNER_ERROR, message=message)
+    files.termination_message(environment.termination(), report.to_json())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
