@@ -248,7 +248,10 @@ class Run:
         assert reply.ok, f"{story}\n{outcome}\n{reply.message}"
         stored = hold.state_of(reply.body)
         assert stored == outcome.state, f"{story}\nthe API server: {stored}\nthe function:   {outcome.state}"
-        assert set(reply.warnings) == set(told), f"{story}\nthe API server: {reply.warnings}\nthe function:   {told}"
+        assert set(reply.warnings) >= set(told), f"{story}\nthe API server: {reply.warnings}\nthe function:   {told}"
+        # The API server tries first on its cached object and, where a controller was faster, once more on the stored
+        # one. It sends the warnings of both.
+        self.seen["told too much"] += set(reply.warnings) > set(told)
 
     def _count(self, kind: str, outcome: Outcome | None = None, write: Write | None = None, **facts: bool) -> None:
         self.seen["writes"] += 1
@@ -280,6 +283,7 @@ def test_the_policies_are_the_function(place: Place) -> None:
     rare = ("CREATE", "UPDATE", "status", "denied", "held", "released", "own pause", "adopted", "glass broken", "opted out")
     few = {fact: run.seen[fact] for fact in rare if run.seen[fact] < WRITES // 300}
     assert not few, f"the generator has gone blind: {few}"
+    assert run.seen["told too much"] <= WRITES // 100
 
 
 # The net, alone -------------------------------------------------------------------------------------------------------

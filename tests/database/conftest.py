@@ -414,7 +414,7 @@ class Pods:
             "ledger_name": "ns/shop", "phase": "expand", "version": "1", "inputs": "i1", "attempt": number,
             "job": f"shop-{number}", "lock_timeout": 10.0, "beat": 0.2, "stale_after": 60.0, "start_timeout": 60.0,
         }  # fmt: skip
-        made = Pod(self._directory / f"pod{number}", url or self._database.url(), pod.Ask(**{**given, **ask}), extra)
+        made = Pod(self._directory / f"pod{number}", self._database.url() if url is None else url, pod.Ask(**{**given, **ask}), extra)
         self._made.append(made)
         return made
 

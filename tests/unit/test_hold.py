@@ -46,7 +46,11 @@ STORIES = {
         State(migration="shop", version="1", approved="1", adopted="0"),
         State(migration="shop", version="1", approved="2", paused=True, held="1", adopted="1"),
     ),
-    "a digest mutator after us holds the digest": (None, replace(FIRST_HOLD, version="d"), replace(FIRST_HOLD, version="d", held="d")),
+    "a digest mutator after us holds the digest": (
+        None,
+        replace(FIRST_HOLD, version="d"),
+        replace(FIRST_HOLD, version="d", held="d"),
+    ),
     "a digest mutator after us finds nothing new": (RUNS_1, replace(RUNS_1, paused=True, held="tag"), RUNS_1),
     # Pauses.
     "resume while held": (HOLDS_2, replace(HOLDS_2, paused=False), HOLDS_2),
@@ -80,26 +84,42 @@ STORIES = {
     "the label on what runs adopts it": (NO_LABEL, BARE_1, replace(RUNS_1, adopted="1")),
     "the label with a new version": (NO_LABEL, BARE_2, replace(HOLDS_2, adopted="1")),
     "the label with forged marks": (
-        NO_LABEL, replace(BARE_2, approved="2", adopted="2", failed="1"), replace(HOLDS_2, adopted="1"),
+        NO_LABEL,
+        replace(BARE_2, approved="2", adopted="2", failed="1"),
+        replace(HOLDS_2, adopted="1"),
     ),
-    "the label on one's own pause": (replace(NO_LABEL, paused=True), replace(BARE_1, paused=True), replace(BARE_1, paused=True)),
+    "the label on one's own pause": (
+        replace(NO_LABEL, paused=True),
+        replace(BARE_1, paused=True),
+        replace(BARE_1, paused=True),
+    ),
     "the label off what runs": (replace(RUNS_1, adopted="1"), replace(RUNS_1, migration=None, adopted="1"), NO_LABEL),
     "the label off together with a rollback": (HOLDS_2, State(version="1", paused=True, held="2"), NO_LABEL),
     "the label off one's own pause": (OWN_PAUSE, replace(OWN_PAUSE, migration=None), replace(NO_LABEL, paused=True)),
     "what ran in a gap of the policies is adopted": (BARE_1, BARE_1, replace(RUNS_1, adopted="1")),
     # Another migration.
-    "another label on what runs adopts it": (RUNS_1, replace(RUNS_1, migration="m"), replace(RUNS_1, migration="m", adopted="1")),
+    "another label on what runs adopts it": (
+        RUNS_1,
+        replace(RUNS_1, migration="m"),
+        replace(RUNS_1, migration="m", adopted="1"),
+    ),
     "another label while held": (
         replace(HOLDS_2, adopted="1", failed="2"),
         replace(HOLDS_2, migration="m", adopted="1", failed="2"),
         State(migration="m", version="2", paused=True, held="2"),
     ),
     "another label while held does not let a rollback through": (
-        HOLDS_2, replace(HOLDS_2, migration="m", version="1"), State(migration="m", version="1", paused=True, held="1"),
+        HOLDS_2,
+        replace(HOLDS_2, migration="m", version="1"),
+        State(migration="m", version="1", paused=True, held="1"),
     ),
-    "an empty label is a label": (None, State(migration="", version="1"), State(migration="", version="1", paused=True, held="1")),
+    "an empty label is a label": (
+        None,
+        State(migration="", version="1"),
+        State(migration="", version="1", paused=True, held="1"),
+    ),
     "no label is none of ours": (NO_LABEL, State(version="2", approved="x"), State(version="2", approved="x")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("old", "new", "stored"), STORIES.values(), ids=STORIES.keys())
@@ -113,7 +133,11 @@ RELEASE_2 = replace(RUNS_2, held="")
 OPERATOR_STORIES = {
     "the release": (HOLDS_2, RELEASE_2, RUNS_2),
     "the approval alone releases as well": (HOLDS_2, replace(HOLDS_2, approved="2"), RUNS_2),
-    "under one's own pause it approves only": (OWN_PAUSE_2, replace(OWN_PAUSE_2, approved="2"), replace(OWN_PAUSE_2, approved="2")),
+    "under one's own pause it approves only": (
+        OWN_PAUSE_2,
+        replace(OWN_PAUSE_2, approved="2"),
+        replace(OWN_PAUSE_2, approved="2"),
+    ),
     "it reports a failure": (HOLDS_2, replace(HOLDS_2, failed="2"), replace(HOLDS_2, failed="2")),
     "it takes the failure back": (replace(HOLDS_2, failed="1"), HOLDS_2, HOLDS_2),
     "it reports on what is not yet adopted": (BARE_1, replace(BARE_1, failed="0"), replace(RUNS_1, adopted="1", failed="0")),
@@ -121,7 +145,7 @@ OPERATOR_STORIES = {
     "its resume without an approval is none": (HOLDS_2, replace(HOLDS_2, paused=False, held=""), HOLDS_2),
     "its probe comes back paused": (None, BARE_1, FIRST_HOLD),
     "its create with an approval is held like any": (None, replace(RUNS_1, failed="1"), FIRST_HOLD),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("old", "new", "stored"), OPERATOR_STORIES.values(), ids=OPERATOR_STORIES.keys())
@@ -267,35 +291,61 @@ SSA = {"operation": "Apply", "manager": "flux", "fieldsV1": {"f:spec": {"f:pause
 ADVICE = {
     "nothing": (deployment(), deployment(), None),
     "a label that names nothing": (None, deployment(metadata={"labels": LABELLED}), "not 'Shop_1'"),
-    "a label of 47 characters": (None, deployment(metadata={"labels": {"schemahold.dev/migration": "a" * 47}}), "at most 46"),
+    "a label of 47 characters": (
+        None,
+        deployment(metadata={"labels": {"schemahold.dev/migration": "a" * 47}}),
+        "at most 46",
+    ),
     "an empty label": (None, deployment(metadata={"labels": {"schemahold.dev/migration": ""}}), "not ''"),
     "a new image under the same version": (
         deployment(template=DECLARED),
         deployment(template=DECLARED, containers=[{"name": "app", "image": "shop:2"}]),
         "the image changed from 'shop:1' to 'shop:2' under the version '1'",
     ),
-    "a mutable tag": (None, deployment(containers=[{"name": "app", "image": "shop:latest"}]), "'shop:latest' is the version"),
+    "a mutable tag": (
+        None,
+        deployment(containers=[{"name": "app", "image": "shop:latest"}]),
+        "'shop:latest' is the version",
+    ),
     "a mutable tag, version declared": (
-        None, deployment(template=DECLARED, containers=[{"name": "app", "image": "shop"}]), None,
+        None,
+        deployment(template=DECLARED, containers=[{"name": "app", "image": "shop"}]),
+        None,
     ),
     "several containers": (None, deployment(containers=TWO), "the first of several containers, 'proxy'"),
     "owned": (
-        None, deployment(metadata={"labels": {"schemahold.dev/migration": "shop"}, "ownerReferences": [
-            {"kind": "Knative", "name": "x", "controller": True}]}), "Knative 'x' owns this Deployment",
+        None,
+        deployment(
+            metadata={
+                "labels": {"schemahold.dev/migration": "shop"},
+                "ownerReferences": [{"kind": "Knative", "name": "x", "controller": True}],
+            }
+        ),
+        "Knative 'x' owns this Deployment",
     ),
     "owned, not controlled": (
-        None, deployment(metadata={"ownerReferences": [{"kind": "App", "name": "x"}]}), None,
+        None,
+        deployment(metadata={"ownerReferences": [{"kind": "App", "name": "x"}]}),
+        None,
     ),
     "paused: false, client-side apply": (
-        None, deployment(metadata={"annotations": {APPLIED: '{"spec":{"paused":false}}'}}), "spec.paused is in the manifest",
+        None,
+        deployment(metadata={"annotations": {APPLIED: '{"spec":{"paused":false}}'}}),
+        "spec.paused is in the manifest",
     ),
-    "paused: true, server-side apply": (None, deployment(metadata={"managedFields": [SSA]}), "spec.paused is in the manifest"),
+    "paused: true, server-side apply": (
+        None,
+        deployment(metadata={"managedFields": [SSA]}),
+        "spec.paused is in the manifest",
+    ),
     "paused by kubectl rollout pause": (
-        None, deployment(metadata={"managedFields": [{**SSA, "operation": "Update"}]}), None,
+        None,
+        deployment(metadata={"managedFields": [{**SSA, "operation": "Update"}]}),
+        None,
     ),
     "a label called paused": (None, deployment(metadata={"annotations": {APPLIED: '{"labels":{"paused":"true"}}'}}), None),
     "not opted in": (None, deployment(metadata={"labels": {}}, containers=TWO), None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("old", "final", "text"), ADVICE.values(), ids=ADVICE.keys())
@@ -322,9 +372,13 @@ def test_empty_is_absent() -> None:
 
 @pytest.mark.parametrize("state", [RUNS_1, HOLDS_2, OWN_PAUSE_2, BARE_1, replace(HOLDS_2, failed="2", break_glass_by="x 1")])
 def test_a_state_goes_into_a_deployment_and_comes_out(state: State) -> None:
-    given = deployment(template={"schemahold.dev/version": state.version}, metadata={
-        "labels": {"schemahold.dev/migration": "shop"}, "annotations": {"mine": "x", "schemahold.dev/adopted": "stale"},
-    })  # fmt: skip
+    given = deployment(
+        template={"schemahold.dev/version": state.version},
+        metadata={
+            "labels": {"schemahold.dev/migration": "shop"},
+            "annotations": {"mine": "x", "schemahold.dev/adopted": "stale"},
+        },
+    )
     applied = hold.apply_state(given, state)
     assert hold.state_of(applied) == state
     assert applied["metadata"]["annotations"]["mine"] == "x"

@@ -14,6 +14,9 @@ def main() -> int:
     words = _arguments()
     try:
         return _run(words.command, words.name)
+    except KeyboardInterrupt:
+        print("stopped half way; the next `up` starts afresh", file=sys.stderr)
+        return 130
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -32,7 +35,9 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("image", help="build an image, print its archive").add_argument(
         "name", choices=sorted(recipes.RECIPES)
     )
-    commands.add_parser("load", help="import a built image into the cluster").add_argument("name", metavar="TAG")
+    commands.add_parser("load", help="import an image into the cluster").add_argument(
+        "name", metavar="TAG", help="of an image that was built here, or the name of one that `image` can build"
+    )
     commands.add_parser("path", help="print where a binary lies").add_argument("name", metavar="BIN")
     return parser.parse_args()
 
@@ -52,7 +57,7 @@ def _run(command: str, name: str) -> int:
     elif command == "image":
         print(recipes.image(name).archive)
     elif command == "load":
-        images.load(images.latest(name))
+        images.load(recipes.image(name) if name in recipes.RECIPES else images.latest(name))
     else:
         print(binaries.path(name))
     return 0

@@ -64,10 +64,19 @@ ALL = (
 
 def path(binary: str) -> Path:
     """Where a binary lies; built first if it is not there yet."""
+    _ensure(_module(binary))
+    return place(binary)
+
+
+def place(binary: str) -> Path:
+    """Where a binary lies, or will lie once it is built."""
+    return _module(binary).home / binary
+
+
+def _module(binary: str) -> Module:
     for module in ALL:
         if binary in module.packages:
-            _ensure(module)
-            return module.home / binary
+            return module
     known = ", ".join(name for module in ALL for name in module.packages)
     raise Failure(f"no binary is called {binary!r}; there are {known}")
 
@@ -93,5 +102,5 @@ def _ensure(module: Module) -> None:
 
 def _build(go: str, module: Module, package: str, target: Path) -> None:
     flags = ["-mod=readonly", "-buildvcs=false", "-ldflags", module.ldflags, "-tags", module.tags]
-    env = environment(CGO_ENABLED="0", GOFLAGS="", GOWORK="off")
+    env = environment(CGO_ENABLED="0", GOFLAGS="", GOROOT="", GOWORK="off")
     run([go, "build", *flags, "-o", target, package], cwd=module.source, env=env)

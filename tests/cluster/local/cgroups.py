@@ -2,11 +2,11 @@
 cgroup v2, in each of several with v1."""
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import processes
 from .failure import Failure
 from .layout import Layout
 
@@ -52,18 +52,17 @@ def _delegate(mount: Path) -> None:
 
 def kill(layout: Layout) -> int:
     """Every process in the pods: what lies in a cgroup of ours is ours."""
-    killed = set()
-    for root in roots(layout):
-        for pid in _pids(root):
-            os.kill(pid, signal.SIGKILL)
-            killed.add(pid)
-    return len(killed)
+    pids = {pid for root in roots(layout) for pid in _pids(root)}
+    for pid in pids:
+        processes.send_kill(pid)
+    return len(pids)
 
 
 def _pids(root: Path) -> Iterator[int]:
     for file in root.rglob("cgroup.procs"):
         try:
-            yield from map(int, file.read_text().split())
+            # 0 stands for a process that this process namespace cannot see; to kill() it means ourselves.
+            yield from (pid for pid in map(int, file.read_text().split()) if pid > 0)
         except OSError:
             continue  # it went away while we looked
 

@@ -20,8 +20,9 @@ from . import (
     recipes,
     settings,
     storage,
+    tunables,
 )
-from .commands import CLEAN
+from .commands import CLEAN, run
 from .failure import Failure
 from .layout import NODE, Layout
 from .progress import say
@@ -42,6 +43,7 @@ def up(layout: Layout | None = None) -> Layout:
         if leftovers.exist(layout):
             say(f"removing what is left of a cluster: {complaint}")
             leftovers.clear(layout)
+        tunables.remember()
         packages.ensure(packages.CLUSTER)
         binaries.ensure()
         _create(layout)
@@ -56,6 +58,7 @@ def down(layout: Layout | None = None) -> None:
             say("there is no cluster")
             return
         killed = leftovers.clear(layout)
+        tunables.restore()
         say(f"the cluster is gone ({killed} processes ended)")
 
 
@@ -101,8 +104,9 @@ _CHECKS: dict[str, Callable[[Layout], bool]] = {
 
 def _create(layout: Layout) -> None:
     needed = [recipes.image(name) for name in ("pause", "coredns")]
-    for folder in (layout.folder, layout.logs, layout.pids, layout.run):
+    for folder in (layout.folder, layout.logs, layout.pids, layout.kubelet_data, layout.run, layout.kubelet):
         folder.mkdir()
+    run(["mount", "--bind", layout.kubelet_data, layout.kubelet])
     snapshotter = "overlayfs" if storage.overlay_works(layout.folder / "containerd") else "native"
     (layout.folder / "snapshotter").write_text(snapshotter)
     network.create(layout)

@@ -25,7 +25,7 @@ def commands(layout: Layout) -> dict[str, list[str]]:
         "kubelet": _kubelet(layout),
         "kube-proxy": {"config": layout.settings / "kube-proxy.json"},
     }
-    return {name: [str(binaries.path(name)), *_words(flags[name])] for name in ALL}
+    return {name: [str(binaries.place(name)), *_words(flags[name])] for name in ALL}
 
 
 def _words(flags: Flags) -> list[str]:

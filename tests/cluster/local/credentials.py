@@ -6,6 +6,7 @@ One authority signs what needs TLS; who somebody is goes by token, in the groups
 import base64
 import csv
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,3 +101,5 @@ def _write_kubeconfig(layout: Layout, path: Path, user: str, token: str) -> None
     }
     path.touch(mode=0o600)
     path.write_text(json.dumps(config, indent=2) + "\n")
+    if owner := os.environ.get("SUDO_UID"):
+        os.chown(path, int(owner), -1)  # `sudo ... up`, and then kubectl as oneself

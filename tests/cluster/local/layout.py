@@ -100,8 +100,14 @@ class Layout:
         return self.folder / "pids"
 
     @property
-    def kubelet(self) -> Path:
+    def kubelet_data(self) -> Path:
+        """Pods' volumes."""
         return self.folder / "kubelet"
+
+    @property
+    def kubelet(self) -> Path:
+        """The same folder, mounted where the paths of the kubelet's sockets are short enough."""
+        return self.run / "kubelet"
 
     @property
     def pod_logs(self) -> Path:

@@ -76,7 +76,7 @@ def kill(layout: Layout, patience: float = 10.0) -> int:
     while found := list(ours(layout)):
         for pid in found:
             if is_ours(layout, pid):
-                _send_kill(pid)
+                send_kill(pid)
         killed.update(found)
         if time.monotonic() > give_up:
             raise Failure(f"these processes of the cluster do not end: {sorted(found)}")
@@ -84,7 +84,7 @@ def kill(layout: Layout, patience: float = 10.0) -> int:
     return len(killed)
 
 
-def _send_kill(pid: int) -> None:
+def send_kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

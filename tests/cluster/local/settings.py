@@ -120,6 +120,10 @@ disabled_plugins = [
 [grpc]
   address = "{layout.containerd_socket}"
 
+# Nothing here outlives a crash of the machine.
+[plugins.'io.containerd.metadata.v1.bolt']
+  no_sync = true
+
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "{snapshotter}"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
@@ -130,6 +134,7 @@ disabled_plugins = [
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
+    use_internal_loopback = true
     bin_dirs = ["{_CNI_PLUGINS}"]
     conf_dir = "{layout.settings}/cni"
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]

