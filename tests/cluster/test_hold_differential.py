@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.cluster import hold_support as support
-from tests.cluster.hold_support import Place, Reply, User
 
 from schemahold.core import hold, versions
 from schemahold.core.hold import Operation, Outcome, Write
+from tests.cluster import hold_support as support
+from tests.cluster.hold_support import Place, Reply, User
 
 SEED = int(os.environ.get("SCHEMAHOLD_SEED", "20261122"))
 WRITES = int(os.environ.get("SCHEMAHOLD_WRITES", "2400"))
@@ -38,7 +38,7 @@ Json = dict[str, Any]
 # Edits ----------------------------------------------------------------------------------------------------------------
 
 
-def set_or_drop(mapping: Json, key: str, value: str | None) -> None:
+def set_or_drop(mapping: Json, key: str, value: object) -> None:
     mapping.pop(key, None)
     if value is not None:
         mapping[key] = value
@@ -62,7 +62,7 @@ def opt_in(thing: Json, rng: random.Random) -> None:
 
 
 def declare(thing: Json, rng: random.Random) -> None:
-    set_or_drop(template_annotations(thing), VERSION, rng.choice([*VALUES, *VALUES, "", None]))
+    set_or_drop(template_annotations(thing), VERSION, rng.choice([*VALUES, *VALUES, "", None, None]))
 
 
 def roll_back(thing: Json, rng: random.Random) -> None:
@@ -74,12 +74,12 @@ def swap_image(thing: Json, rng: random.Random) -> None:
 
 
 def swap_containers(thing: Json, rng: random.Random) -> None:
-    names = rng.choice([["app"], ["app"], ["side", "app"], ["app", "side"]])
+    names = rng.choice([["app"], ["side", "app"], ["app", "side"]])
     thing["spec"]["template"]["spec"]["containers"] = [{"name": name, "image": rng.choice(IMAGES)} for name in names]
 
 
 def name_container(thing: Json, rng: random.Random) -> None:
-    set_or_drop(template_annotations(thing), DEFAULT, rng.choice(["app", "side", "gone", "", None]))
+    set_or_drop(template_annotations(thing), DEFAULT, rng.choice(["app", "app", "side", "gone", "", None]))
 
 
 def pause(thing: Json, rng: random.Random) -> None:
@@ -126,7 +126,7 @@ def owned(thing: Json, rng: random.Random) -> None:
 
 
 EDITS = {
-    relabel: 2, opt_in: 3, declare: 8, roll_back: 3, swap_image: 3, swap_containers: 1, name_container: 1, pause: 4,
+    relabel: 2, opt_in: 3, declare: 8, roll_back: 3, swap_image: 3, swap_containers: 2, name_container: 3, pause: 4,
     forge: 4, release: 5, break_glass: 3, bare: 3, leave: 2, bare_template: 1, applied: 1, owned: 1,
 }  # fmt: skip
 

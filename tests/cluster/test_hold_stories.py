@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from tests.cluster import hold_support as support
 from tests.cluster.hold_support import ADMIN, APPROVER, EDITOR, Kubectl, Place, Reply, User
 
@@ -111,6 +112,16 @@ numbers = itertools.count()
 def shop(place: Place) -> Shop:
     kubectl = Kubectl(support.kubectl_binary(), place.api.kubeconfig, place.namespace)
     return Shop(place, kubectl, f"shop-{next(numbers)}")
+
+
+def test_the_policies_have_no_type_warnings(place: Place) -> None:
+    path = f"{support.ADMISSION}/validatingadmissionpolicies"
+
+    def statuses() -> list[Json]:
+        return [one.get("status", {}) for one in place.api.get(path)["items"]]
+
+    support.until("they are type-checked", lambda: all("typeChecking" in status for status in statuses()))
+    assert [warning for status in statuses() for warning in status["typeChecking"].get("expressionWarnings", [])] == []
 
 
 # New versions ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
+
 from schemahold.api import pod
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ import signal
 
 import psycopg
 import pytest
+
 from schemahold.api.pod import Reason
 
 STATE = "SELECT state FROM schemahold.ledger ORDER BY id DESC LIMIT 1"

@@ -7,6 +7,7 @@ object, written by everyone. A law that fails prints the write.
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from schemahold.core.hold import Operation, Outcome, State, Write
 LABELS = (None, "shop", "other")
 VERSIONS = ("1", "2")
 MARKS = ("", "1", "2")
-USERS = {
+USERS: dict[str, dict[str, Any]] = {
     "editor": {"username": "editor"},
     "approver": {"username": "approver", "user_may_approve": True},
     "operator": {"username": "operator", "user_is_operator": True},

@@ -23,6 +23,8 @@ SCRIPT = f"{SHARED_PATH}/migrate.sh"  # put there by gate
 # or when it was not allowed to start.  lock's report tells which.
 EXIT_NOT_RECORDED = 79
 
+MESSAGE_BYTES = 4096  # what the kubelet keeps of a termination message
+
 # Environment of lock and gate.  The value of ASK is Ask as JSON; URL comes from a Secret or the copied variable.
 ENV_ASK = "SCHEMAHOLD_ASK"
 ENV_URL = "SCHEMAHOLD_DATABASE_URL"
@@ -122,14 +124,25 @@ class Report:
 
     def to_json(self) -> str:
         """JSON without empty fields, at most 4,096 bytes: the message is cut first."""
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None and v is not False and v != ""}
-        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-        over = len(text.encode()) - 4096
-        if over <= 0:
+        text = self._json(self.message)
+        if len(text.encode()) <= MESSAGE_BYTES:
             return text
-        keep = max(0, len(self.message.encode()) - over - 16)
-        cut = self.message.encode()[:keep].decode(errors="ignore")
-        return dataclasses.replace(self, message=cut + "…").to_json() if keep else json.dumps({"reason": self.reason})
+        # The longest beginning of the message that fits; escapes make its length in JSON anything but linear.
+        fits, over = 0, len(self.message)
+        while over - fits > 1:
+            middle = (fits + over) // 2
+            if len(self._json(self.message[:middle] + "…").encode()) <= MESSAGE_BYTES:
+                fits = middle
+            else:
+                over = middle
+        text = self._json(self.message[:fits] + "…")
+        return text if len(text.encode()) <= MESSAGE_BYTES else json.dumps({"reason": self.reason})
+
+    def _json(self, message: str) -> str:
+        # Not a plain test of truth: an exit code of 0 is a value, though 0 == False.
+        values = {**dataclasses.asdict(self), "message": message}
+        fields = {k: v for k, v in values.items() if v is not None and v is not False and v != ""}
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Report | None:

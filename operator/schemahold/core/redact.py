@@ -15,7 +15,7 @@ _URL = re.compile(r"\b((?:jdbc:)?[A-Za-z][A-Za-z0-9+.\-]*://)([^\s'\"<>`]*)@")
 # password=…, "password": "…", PGPASSWORD=…, --token …: the value ends at white space or a delimiter, or at its quote.
 _SECRET_WORD = (
     r"[\w.\-]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|credentials?)"
+    r"|credentials?)\w*"
 )
 _ASSIGNED = re.compile(
     rf"(?i)(?P<key>\b{_SECRET_WORD}[\"']?\s*(?:=|:(?!//))\s*)"

@@ -42,9 +42,9 @@ _SSL_FALSE = frozenset({"false", "0", "no", "off", "f"})
 
 # What may follow the '@' that ends the credentials.  The leftmost '@' with such a rest is the right one: everything
 # before it may be a password with '@', '/', '?' or '#' in it, everything after a '?' may carry '@' as well.
+_HOST = r"(?:\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9_.\-%]*)(?::[0-9]*)?"
 _REST = re.compile(
-    r"(?P<hosts>[A-Za-z0-9_.\-:,%]*(?:\[[0-9A-Fa-f:.%\w]*\][A-Za-z0-9_.\-:,%\[\]]*)*)"
-    r"(?:/(?P<dbname>[^/?@#]*))?/?(?:\?(?P<query>.*))?\Z",
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?:/(?P<dbname>[^/?@#]*))?/?(?:\?(?P<query>.*))?\Z",
     re.DOTALL,
 )
 _KEYWORD = re.compile(r"\s*[A-Za-z_]+\s*=")
@@ -136,7 +136,10 @@ def _from_authority(rest: str, origin: str) -> list[tuple[str, str]]:
         credentials, match = rest[:position], _REST.match(rest[position + 1 :])
         position = rest.find("@", position + 1)
     if match is None:
-        raise UrlInvalid(f"{origin} cannot be read after its scheme; use {FORMS}")
+        raise UrlInvalid(
+            f"{origin} cannot be read after its scheme; use {FORMS}, with special characters in the password "
+            "percent-encoded (':' %3A, '/' %2F, '@' %40)"
+        )
     found: list[tuple[str, str]] = []
     user, separator, password = credentials.partition(":")
     if user:
@@ -157,11 +160,8 @@ def _hosts(text: str, origin: str) -> list[tuple[str, str]]:
             port = port.removeprefix(":")
         else:
             host, _, port = entry.partition(":")
-        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise UrlInvalid(
-                f"{origin} has a port that is not a number from 1 to 65535; a ':', '/' or '@' in the password must be "
-                "written %3A, %2F, %40"
-            )
+        if port and not 0 < int(port) < 65536:
+            raise UrlInvalid(f"{origin} has a port that is not a number from 1 to 65535")
         hosts.append(_unquote(host))
         ports.append(port)
     found = [("host", ",".join(hosts))] if any(hosts) else []

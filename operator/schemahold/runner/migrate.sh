@@ -27,6 +27,7 @@ put() {
 # A shell starts background children with INT and QUIT ignored; a COMMAND that has left it so gets TERM instead.
 forward() { # NAME BIT (of the signal in SigIgn, whose last 4 hex digits are the signals 1 to 16)
     terminated=1
+    caught=1
     [ -n "$child" ] || return 0
     if [ -n "$2" ] && ignored "$2"; then
         kill -TERM "$child" 2>/dev/null
@@ -43,7 +44,10 @@ ignored() {
     return 1
 }
 # Signals that stop nothing are passed on, and count for nothing here.
-relay() { [ -z "$child" ] || kill -"$1" "$child" 2>/dev/null; }
+relay() {
+    caught=1
+    [ -z "$child" ] || kill -"$1" "$child" 2>/dev/null
+}
 trap 'forward TERM ""' TERM
 trap 'forward INT 2' INT
 trap 'forward QUIT 4' QUIT
@@ -91,22 +95,37 @@ while IFS= read -r line; do
     esac
 done <"$dir/held"
 
-# exec, so that COMMAND is the image's program even where the shell has a builtin of that name.
-(trap - TERM HUP USR1 USR2; exec "$@") &
+# COMMAND is the image's program, also where the shell has a builtin or busybox an applet of that name: a path with a
+# slash is neither.  As in the container runtime, an image without PATH has the usual one.
+find() {
+    case $1 in */*) echo "$1"; return ;; esac
+    IFS=:
+    for folder in ${PATH-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}; do
+        if [ -f "${folder:-.}/$1" ] && [ -x "${folder:-.}/$1" ]; then
+            echo "${folder:-.}/$1"
+            return
+        fi
+    done
+    return 1
+}
+run() {
+    program=$(set -f; find "$1") || { say "$1: not found in PATH"; exit 127; }
+    shift
+    exec "$program" "$@"
+}
+(trap - TERM HUP USR1 USR2; run "$@") &
 child=$!
 # Interleaving: SIGTERM between the check above and here found no child.
 [ -z "$terminated" ] || kill -TERM "$child" 2>/dev/null
 
-# A trapped signal ends wait early, with a code above 128; the child's own code is the one after which it is gone.
-wait "$child"
-code=$?
-while kill -0 "$child" 2>/dev/null; do
+# A trapped signal ends wait early, with a code that is not the child's, even if the child has just been reaped; asked
+# again, the shell still knows.
+while :; do
+    caught=
     wait "$child"
     code=$?
+    [ -n "$caught" ] || break
 done
-wait "$child" 2>/dev/null
-again=$?
-[ $again -eq 127 ] || code=$again
 
 put exit "$code"
 while [ ! -e "$dir/recorded" ]; do

@@ -19,8 +19,8 @@ POSTGRES = "postgres:17"
 SCHEMAHOLD = "schemahold:dev"
 
 _RELEASE = "trixie"
-_MIRROR = "http://deb.debian.org/debian"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+_EXAMPLES = CHECKOUT / "examples"
 _PROJECT_SOURCES = ("Dockerfile", "LICENSE", "README.md", "operator", "pyproject.toml", "requirements")
 
 
@@ -68,7 +68,7 @@ def _debootstrap(folder: Path) -> None:
     # The script of sid: an older debootstrap does not know the release by name.
     script = "/usr/share/debootstrap/scripts/sid"
     include = f"--include={_BASE_PACKAGES}"
-    run(["debootstrap", "--variant=minbase", include, _RELEASE, root, _MIRROR, script], env=environment())
+    run(["debootstrap", "--variant=minbase", include, _RELEASE, root, _mirror(), script], env=environment())
     for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
         shutil.rmtree(root / waste, ignore_errors=True)
     for needed in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial"):
@@ -78,13 +78,21 @@ def _debootstrap(folder: Path) -> None:
     shutil.copy(DOCKERFILES / "base" / "Dockerfile", folder)
 
 
-def based(folder: Path, tag: str, sources: tuple[str, ...] | None = None) -> Image:
+def _mirror() -> str:
+    """Where this machine's own apt gets Debian from."""
+    sites = run(["apt-get", "indextargets", "--format", "$(SITE)"]).split()
+    if not sites:
+        raise Failure("apt knows no package source: an image's base is installed from this machine's own")
+    return next((site for site in sites if site.rstrip("/").endswith("/debian")), sites[0])
+
+
+def based(folder: Path, tag: str, sources: tuple[str, ...] | None = None, **arguments: str) -> Image:
     """An image whose Dockerfile starts with `ARG BASE`: on the local base, as no registry can be reached."""
     archive = _base().archive
     if not buildah.knows(BASE):
         shutil.rmtree(archive.parent)  # the archive is there, but not the layers: somebody emptied the storage
         _base()
-    return build(folder, tag, sources=sources, build_args={"BASE": BASE}, base=_base_key())
+    return build(folder, tag, sources=sources, build_args={"BASE": BASE, **arguments}, base=_base_key())
 
 
 def _postgres() -> Image:
@@ -95,10 +103,29 @@ def _schemahold() -> Image:
     return based(CHECKOUT, SCHEMAHOLD, _PROJECT_SOURCES)
 
 
+def _shop(version: str) -> Callable[[], Image]:
+    return lambda: based(_EXAMPLES / "shop", f"shop:{version}", VERSION=version)
+
+
+def _node_shop() -> Image:
+    # npm knows nothing of the settings for pip and apt that a build gets.
+    return based(_EXAMPLES / "node-shop", "node-shop:v1", NODE_EXTRA_CA_CERTS="/run/host-ca.crt")
+
+
+def _no_shell() -> Image:
+    return based(_EXAMPLES / "no-shell", "no-shell:v1")
+
+
 RECIPES: dict[str, Callable[[], Image]] = {
     "pause": _pause,
     "coredns": _coredns,
     "base": _base,
     "postgres": _postgres,
     "schemahold": _schemahold,
+    "shop-v1": _shop("v1"),
+    "shop-v2": _shop("v2"),
+    "shop-v3": _shop("v3"),
+    "shop-v4": _shop("v4"),
+    "node-shop": _node_shop,
+    "no-shell": _no_shell,
 }

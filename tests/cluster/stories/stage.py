@@ -1,0 +1,368 @@
+"""The stage of a story: a namespace and a database of its own on the shared cluster, and the words to tell it in.
+
+Waiting is always for a condition with a deadline; what is read while waiting stands in the failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from tests.cluster import hold_support
+from tests.cluster.hold_support import Api, Kubectl, User
+
+Json = dict[str, Any]
+
+LABEL = "schemahold.dev/migration"
+VERSION = "schemahold.dev/version"
+DATABASES = "story-databases"  # the namespace of the Postgres that all stories share
+OPERATOR = "schemahold"  # namespace and name of the operator's Deployment
+PATIENCE = 90.0  # seconds; generous, because a busy machine is no failure
+
+SHOP = ("python", "-m", "shop.server")
+ALEMBIC = ("alembic", "upgrade", "head")
+NO_SHELL = "no-shell:v1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One namespace.  ``database``: its name on the shared server; ``url``: how pods reach it, as libpq reads it."""
+
+    api: Api
+    kubectl: Kubectl
+    namespace: str
+    database: str
+
+    # Writing
+
+    def apply(self, *objects: Json, user: User | None = None, server_side: bool = False) -> str:
+        """``kubectl apply`` of all of them at once; what kubectl said."""
+        flags = ["--server-side"] if server_side else []
+        return self.run(
+            "apply", *flags, "-f", "-", user=user, stdin={"apiVersion": "v1", "kind": "List", "items": [*objects]}
+        )
+
+    def run(self, *words: str, user: User | None = None, stdin: Json | None = None) -> str:
+        """kubectl; fails the story if kubectl fails."""
+        code, said = self.kubectl(*words, user=user, stdin=stdin)
+        assert code == 0, f"kubectl {' '.join(words)} ended with {code}: {said}"
+        return said
+
+    def annotate(self, what: str, user: User | None = None, **annotations: str) -> tuple[int, str]:
+        """``what`` is kind/name; keys are ours without the prefix, `_` for `-`. Returns code and words of kubectl."""
+        words = [f"schemahold.dev/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
+        return self.kubectl("annotate", "--overwrite", what, *words, user=user)
+
+    # Reading
+
+    def get(self, kind: str, name: str) -> Json | None:
+        code, said = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
+        assert code == 0, said
+        return dict(json.loads(said)) if said.strip() else None
+
+    def items(self, kind: str, selector: str = "") -> list[Json]:
+        flags = ["-l", selector] if selector else []
+        return list(json.loads(self.run("get", kind, "-o", "json", *flags))["items"])
+
+    def status(self, name: str = "shop") -> Json:
+        found = self.get("schemamigration", name)
+        return dict((found or {}).get("status") or {})
+
+    def condition(self, kind: str, name: str = "shop") -> Json:
+        """One condition of a SchemaMigration, {} if it is not there."""
+        return next((one for one in self.status(name).get("conditions") or [] if one["type"] == kind), {})
+
+    def reason(self, name: str = "shop") -> str:
+        return str(self.condition("Ready", name).get("reason", ""))
+
+    def jobs(self, name: str = "shop") -> list[Json]:
+        """The attempts' Jobs, oldest first."""
+        found = self.items("jobs", f"{LABEL}={name}")
+        return sorted(found, key=lambda job: int(job["metadata"]["labels"]["schemahold.dev/attempt"]))
+
+    def attempt_pods(self, name: str = "shop") -> list[Json]:
+        return self.items("pods", f"{LABEL}={name},schemahold.dev/attempt")
+
+    def events(self, reason: str, about: str) -> list[Json]:
+        """Events with this reason about an object's name."""
+        flags = ["--field-selector", f"reason={reason},involvedObject.name={about}"]
+        return list(json.loads(self.run("get", "events", "-o", "json", *flags))["items"])
+
+    def annotation(self, key: str, deployment: str = "shop-api") -> str:
+        found = self.get("deployment", deployment) or {}
+        return str((found["metadata"].get("annotations") or {}).get(f"schemahold.dev/{key}", ""))
+
+    def is_held(self, deployment: str = "shop-api") -> bool:
+        found = self.get("deployment", deployment)
+        return bool(found and found["spec"].get("paused") and self.annotation("held", deployment))
+
+    def pod_versions(self, app: str = "shop-api") -> set[str]:
+        """Versions of every pod of a Deployment that exists, terminating ones included."""
+        return {pod["metadata"]["annotations"][VERSION] for pod in self.items("pods", f"app={app}")}
+
+    # Waiting
+
+    def until(self, what: str, done: Callable[[], Any], seconds: float = PATIENCE, name: str = "shop") -> Any:
+        """Polls until ``done`` returns something true, and returns that; a failure shows the state of things."""
+        deadline = time.monotonic() + seconds
+        while True:
+            result = done()
+            if result:
+                return result
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: {what}\n{self.describe(name)}")
+            time.sleep(0.3)
+
+    def await_reason(self, *reasons: str, name: str = "shop", seconds: float = PATIENCE) -> str:
+        """Until the Ready condition of the current generation has one of these reasons; which one."""
+
+        def now() -> str:
+            found = self.get("schemamigration", name) or {}
+            status = found.get("status") or {}
+            ready = next((one for one in status.get("conditions") or [] if one["type"] == "Ready"), {})
+            fresh = status.get("observedGeneration") == found.get("metadata", {}).get("generation")
+            return str(ready["reason"]) if fresh and ready.get("reason") in reasons else ""
+
+        return str(self.until(f"SchemaMigration {name} says {' or '.join(reasons)}", now, seconds, name))
+
+    def await_rollout(self, version: str, deployment: str = "shop-api", seconds: float = PATIENCE) -> None:
+        """Until the Deployment is not held and every pod of it has this version and is ready."""
+
+        def rolled() -> bool:
+            found = self.get("deployment", deployment) or {}
+            spec, status = found.get("spec", {}), found.get("status", {})
+            want = spec.get("replicas", 1)
+            current = status.get("observedGeneration", 0) >= found.get("metadata", {}).get("generation", 1)
+            whole = status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == status.get("replicas", 0) == want
+            asked = (spec.get("template", {}).get("metadata", {}).get("annotations") or {}).get(VERSION)
+            return bool(current and whole and asked == version and not spec.get("paused"))
+
+        self.until(f"Deployment {deployment} rolled out {version}", rolled, seconds)
+
+    def steadily(self, what: str, holds: Callable[[], Any], seconds: float = 3.0) -> None:
+        """For what must not happen: it holds at every look for so long. Short, because it is no proof, only a chance."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert holds(), f"no longer true: {what}\n{self.describe('shop')}"
+            time.sleep(0.3)
+
+    def describe(self, name: str) -> str:
+        """What a person would look at first."""
+        parts = [self.kubectl("get", "smig,deploy,rs,jobs,pods", "-o", "wide")[1]]
+        parts.append(json.dumps(self.status(name), indent=1))
+        parts.append(self.kubectl("get", "events", "--sort-by=.lastTimestamp")[1][-3000:])
+        for pod in self.attempt_pods(name)[-2:]:
+            for container in ("lock", "gate", "migrate"):
+                parts.append(f"--- {pod['metadata']['name']} {container}")
+                parts.append(self.kubectl("logs", pod["metadata"]["name"], "-c", container, "--tail=15")[1])
+        return "\n".join(parts)
+
+    # The database
+
+    def sql(self, statement: str) -> str:
+        """psql as the owner, tuples only."""
+        return on_server(self.kubectl, statement, self.database)
+
+    def rows(self, query: str) -> list[Json]:
+        """The rows of a query as dictionaries; [] if the table is not there yet."""
+        table = query.split(" from ")[1].split()[0] if " from " in query else ""
+        if table and self.sql(f"select to_regclass('{table}') is null") == "t":
+            return []
+        return list(json.loads(self.sql(f"select coalesce(json_agg(x), '[]') from ({query}) x")))
+
+    def ledger(self, name: str = "") -> list[Json]:
+        """The rows of schemahold.ledger in order; of one ledger name, or all."""
+        where = f" where name = '{name}'" if name else ""
+        return self.rows(f"select * from schemahold.ledger{where} order by id")
+
+    def starts(self) -> list[Json]:
+        """What migrate itself wrote (`shop.journal`)."""
+        return [row for row in self.rows("select * from journal order by id") if row["event"] == "start"]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.database}:{self.database}@postgres.{DATABASES}.svc:5432/{self.database}"
+
+    # Builders
+
+    def secret(self, name: str = "shop-db", url: str = "") -> Json:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name},
+            "stringData": {"url": url or self.url},
+        }
+
+
+def on_server(kubectl: Kubectl, statement: str, database: str = "postgres") -> str:
+    """One statement on the shared server, tuples only."""
+    there = dataclasses.replace(kubectl, namespace=DATABASES)
+    psql = ["psql", "-h", "127.0.0.1", "-U", "stories", "-d", database, "-v", "ON_ERROR_STOP=1", "-qAtc", statement]
+    code, said = there("exec", "deploy/postgres", "--", "env", "PGPASSWORD=stories", *psql)
+    assert code == 0, said
+    return said.strip()
+
+
+def deployment(
+    version: str = "",
+    *,
+    name: str = "shop-api",
+    migration: str | None = "shop",
+    image: str = "shop:v1",
+    command: Sequence[str] = ("/no-shell", "serve"),
+    replicas: int = 1,
+    env: Mapping[str, str] | None = None,
+    **pod: Any,
+) -> Json:
+    """A Deployment; by default of the image without a shell, which serves nothing and starts at once.
+
+    ``version`` "" leaves the annotation out (follow mode).  ``env`` beside DATABASE_URL; ``pod``: more of the pod's spec.
+    """
+    if command and command[0] == "/no-shell" and image == "shop:v1":
+        image = NO_SHELL
+    url = {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "shop-db", "key": "url"}}}
+    container = {
+        "name": "api",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [*command],
+        "env": [url, *({"name": key, "value": value} for key, value in (env or {}).items())],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": {LABEL: migration} if migration else {}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {"labels": {"app": name}, "annotations": {VERSION: version} if version else {}},
+                "spec": {"terminationGracePeriodSeconds": 2, "containers": [container], **pod},
+            },
+        },
+    }
+
+
+def journal(seconds: float = 0, code: int = 0) -> tuple[str, ...]:
+    """A migrate command that writes its start and end into the database; the Deployment must run the shop's image."""
+    return ("python", "-m", "shop.journal", "run", str(seconds), str(code))
+
+
+def shop(version: str, **more: Any) -> Json:
+    """A Deployment of the shop's image that idles: for stories whose migrate writes into the database (`journal`)."""
+    return deployment(version, image=more.pop("image", "shop:v1"), command=("sleep", "infinity"), **more)
+
+
+def migration(
+    version: str | None,
+    command: Sequence[str] = ("/no-shell", "exit", "0"),
+    *,
+    name: str = "shop",
+    annotations: Mapping[str, str] | None = None,
+    run: Json | None = None,
+    **spec: Any,
+) -> Json:
+    """A SchemaMigration with short times; ``run`` and ``spec`` add or replace fields."""
+    chosen = {"version": version} if version is not None else {}
+    return {
+        "apiVersion": "schemahold.dev/v1alpha1",
+        "kind": "SchemaMigration",
+        "metadata": {"name": name, "annotations": dict(annotations or {})},
+        "spec": {
+            **chosen,
+            "database": {"urlFrom": {"secretKeyRef": {"name": "shop-db", "key": "url"}}},
+            "run": {"command": [*command], "gracePeriod": "10s", **(run or {})},
+            "lock": {"timeout": "20s"},
+            "settle": "1s",
+            **spec,
+        },
+    }
+
+
+@contextmanager
+def raised(api: Api, kubectl_binary: str, name: str) -> Iterator[Stage]:
+    """A fresh namespace and database for one story, gone afterwards."""
+    namespace = f"story-{name}"[:50].rstrip("-")
+    database = namespace.replace("-", "_")
+    kubectl = Kubectl(kubectl_binary, api.kubeconfig, namespace)
+    api.ensure("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    on_server(kubectl, f"create role {database} login password '{database}'")
+    on_server(kubectl, f"create database {database} owner {database}")
+    try:
+        yield Stage(api, kubectl, namespace, database)
+    finally:
+        # Our finalizer waits for a running attempt; the story is over.
+        kubectl("delete", "jobs,deployments,pods", "--all", "--wait=false", "--grace-period=1")
+        api.request("DELETE", f"/api/v1/namespaces/{namespace}")
+        on_server(kubectl, f"drop database if exists {database} with (force)")
+
+
+def ensure_databases(api: Api, kubectl_binary: str) -> None:
+    """The Postgres that all stories share."""
+    kubectl = Kubectl(kubectl_binary, api.kubeconfig, DATABASES)
+    api.ensure("/api/v1/namespaces", {"metadata": {"name": DATABASES}})
+    code, said = kubectl("apply", "-f", "-", stdin=_postgres())
+    assert code == 0, said
+    code, said = kubectl("rollout", "status", "deployment/postgres", "--timeout=60s")
+    assert code == 0, said
+
+
+def _postgres() -> Json:
+    env = {"POSTGRES_USER": "stories", "POSTGRES_PASSWORD": "stories", "POSTGRES_DB": "postgres"}
+    probe = {"exec": {"command": ["pg_isready", "-h", "127.0.0.1", "-U", "stories"]}, "periodSeconds": 1}
+    container = {
+        "name": "postgres",
+        "image": "postgres:17",
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-c", "fsync=off", "-c", "max_connections=400"],
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "readinessProbe": probe,
+    }
+    labels = {"app": "postgres"}
+    deployed = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "postgres"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "postgres"},
+        "spec": {"selector": labels, "ports": [{"port": 5432}]},
+    }
+    return {"apiVersion": "v1", "kind": "List", "items": [deployed, service]}
+
+
+def connect() -> Api:
+    """The cluster that ``tests.cluster.prepare`` made ready; skips, with the reason, where there is none."""
+    return hold_support.connect()
+
+
+def kubectl_binary() -> str:
+    return hold_support.kubectl_binary()
+
+
+def worker_name() -> str:
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+def audit_log() -> Path:
+    """The API server's audit log of the local cluster (who wrote what)."""
+    return hold_support.ROOT / ".cluster/logs/audit.log"
+
+
+def is_unreachable(error: Exception) -> bool:
+    return isinstance(error, urllib3.exceptions.HTTPError)
