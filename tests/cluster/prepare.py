@@ -1,6 +1,6 @@
 """Brings everything up that the stories and the demo need: cluster, images, chart. Idempotent; standard library only.
 
-    python3 -m tests.cluster.prepare [--only-shop]
+    python3 -m tests.cluster.prepare [--only-shop | --only-chart]
 
 The chart is installed with short times, so that a story about a retry or a lost run takes seconds.  The cluster is the
 local one, or the context in SCHEMAHOLD_CONTEXT.
@@ -35,9 +35,13 @@ SHORT = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.cluster.prepare", description=__doc__)
     parser.add_argument("--only-shop", action="store_true", help="the images of the demo only, and the chart's own times")
+    parser.add_argument("--only-chart", action="store_true", help="the chart with its own times, on a cluster that is up")
     words = parser.parse_args()
     try:
-        prepare(SHOP if words.only_shop else STORIES, {} if words.only_shop else SHORT)
+        if words.only_chart:
+            install({})
+        else:
+            prepare(SHOP if words.only_shop else STORIES, {} if words.only_shop else SHORT)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -59,9 +63,9 @@ def install(values: dict[str, str]) -> None:
     repository, _, tag = os.environ.get("IMAGE", recipes.SCHEMAHOLD).rpartition(":")
     given = {"image.repository": repository, "image.tag": tag, "podAnnotations.content": f"a{archive.parent.name}", **values}
     sets = [word for key, value in given.items() for word in ("--set-string", f"{key}={value}")]
-    where = ["--namespace", NAMESPACE, "--create-namespace"]
+    chart = [RELEASE, str(CHECKOUT / "charts/schemahold"), "--namespace", NAMESPACE, "--create-namespace"]
     with step("installing the chart"):
-        helm("upgrade", "--install", RELEASE, str(CHECKOUT / "charts/schemahold"), *where, *sets, "--wait", "--timeout", "3m")
+        helm("upgrade", "--install", *chart, *sets, "--wait", "--timeout", "3m")
 
 
 def kubeconfig() -> Path:
