@@ -112,6 +112,11 @@ def leave(thing: Json, rng: random.Random) -> None:
     (thing["metadata"].get("labels") or {}).pop(LABEL, None)
 
 
+def leave_rolled_back(thing: Json, rng: random.Random) -> None:
+    roll_back(thing, rng)
+    leave(thing, rng)
+
+
 def bare_template(thing: Json, rng: random.Random) -> None:
     thing["spec"]["template"]["metadata"].pop("annotations", None)
 
@@ -127,7 +132,7 @@ def owned(thing: Json, rng: random.Random) -> None:
 
 EDITS = {
     relabel: 2, opt_in: 3, declare: 8, roll_back: 3, swap_image: 3, swap_containers: 2, name_container: 3, pause: 4,
-    forge: 4, release: 5, break_glass: 3, bare: 3, leave: 2, bare_template: 1, applied: 1, owned: 1,
+    forge: 4, release: 5, break_glass: 3, bare: 3, leave: 2, leave_rolled_back: 2, bare_template: 1, applied: 1, owned: 1,
 }  # fmt: skip
 
 

@@ -498,6 +498,16 @@ def test_label_off_while_held_with_the_verb(shop: Shop) -> None:
     assert not shop.paused()
 
 
+def test_label_off_together_with_a_rollback(shop: Shop) -> None:
+    """The commit that brought both is reverted: nothing is held any more, so nobody is asked."""
+    shop.running("1")
+    shop.apply("2")
+    manifest = shop.manifest("1")
+    manifest["metadata"]["labels"] = {}
+    shop.run("apply", "-f", "-", stdin=manifest)
+    assert shop.annotations() == {} and not shop.paused()
+
+
 def test_label_off_by_replace_with_the_verb_stays_paused(shop: Shop) -> None:
     shop.running("1")
     manifest = shop.manifest("2")
