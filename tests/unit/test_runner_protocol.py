@@ -205,6 +205,7 @@ class Pod:
                         self.inbox.append(p.AskGone())
                 case p.Exit():
                     self.lock_exited = True
+                    self.end_session()
                 case p.Log():
                     pass
                 case _:
