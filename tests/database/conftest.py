@@ -80,7 +80,8 @@ class Server:
         if os.geteuid() == 0:
             command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
         done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
-        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}{self.log.read_text() if self.log.exists() else ''}"
+        log = self.log.read_text() if self.log.exists() else ""
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}{log}"
 
     def create(self) -> None:
         if os.geteuid() == 0:
@@ -164,7 +165,7 @@ class Database:
         )
 
     def connect(self, **more: Any) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(self.url(), autocommit=True, **more)
+        return psycopg.connect(self.url(), **{"autocommit": True, **more})
 
     def admin(self) -> psycopg.Connection[tuple[Any, ...]]:
         return self.server.connect(self.name)
@@ -415,7 +416,8 @@ class Pods:
             "ledger_name": "ns/shop", "phase": "expand", "version": "1", "inputs": "i1", "attempt": number,
             "job": f"shop-{number}", "lock_timeout": 10.0, "beat": 0.2, "stale_after": 60.0, "start_timeout": 60.0,
         }  # fmt: skip
-        made = Pod(self._directory / f"pod{number}", self._database.url() if url is None else url, pod.Ask(**{**given, **ask}), extra)
+        url = self._database.url() if url is None else url
+        made = Pod(self._directory / f"pod{number}", url, pod.Ask(**{**given, **ask}), extra)
         self._made.append(made)
         return made
 

@@ -143,6 +143,20 @@ def test_the_net_alone_keeps_the_invariant(outcomes: Outcomes) -> None:
             assert new.approved in allowed, write
 
 
+def test_the_net_alone_lets_no_mark_be_forged(outcomes: Outcomes) -> None:
+    for write, _ in outcomes:
+        old, new = old_of(write), write.new
+        if new.migration is None or hold.net_denies(write, new) is not None:
+            continue
+        carried = old if same_migration(write) else State()
+        by = f"{write.username} {new.version}" if breaks_glass(write) else carried.break_glass_by
+        operators = write.user_is_operator and write.operation == Operation.UPDATE
+        assert new.held == "" or (new.paused and new.held == new.version), write
+        assert new.adopted in ("", carried.adopted) or (not old.paused and new.adopted == old.version), write
+        assert new.break_glass_by in ("", by), write
+        assert operators or new.failed in ("", carried.failed), write
+
+
 def test_nobody_else_approves(outcomes: Outcomes) -> None:
     """A version is approved by the operator, by a break-glass that counts, or because it ran or was approved."""
     for write, outcome in outcomes:

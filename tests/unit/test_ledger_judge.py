@@ -254,7 +254,9 @@ def test_law_start_only_when_nothing_stands_against_it() -> None:
     alphabet = [
         row(state, id=number, version=version, name=name, beat_at=beat, phase=phase)
         for number, (state, version, name, beat, phase) in enumerate(
-            itertools.product(RowState, ["1", "2"], ["ns/shop", "ns/other"], [seconds(1), seconds(99)], ["expand", "contract"])
+            itertools.product(
+                RowState, ["1", "2"], ["ns/shop", "ns/other"], [seconds(1), seconds(99)], ["expand", "contract"]
+            )
         )
     ]
     for pair in itertools.combinations(alphabet, 2):

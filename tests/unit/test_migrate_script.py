@@ -279,7 +279,8 @@ def _name_of_child(parent: int) -> str:
 
 def test_a_command_that_finishes_its_work_after_sigterm_succeeds(script: Script) -> None:
     code = (
-        "import signal, time; got = []; signal.signal(signal.SIGTERM, lambda *_: got.append(1)); print('ready', flush=True)\n"
+        "import signal, time; got = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: got.append(1)); print('ready', flush=True)\n"
         "while not got: time.sleep(0.01)\n"
         "time.sleep(0.3)"
     )
@@ -343,7 +344,10 @@ def test_orphans_of_the_command_are_reaped(script: Script) -> None:
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rpf", "/bin/true"], capture_output=True).returncode != 0:
         pytest.skip("this machine allows no new pid namespace")
-    look = "import os, time; time.sleep(0.5); print([p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/stat').read().split()[2] == 'Z'])"
+    look = (
+        "import os, time; time.sleep(0.5)\n"
+        "print([p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/stat').read().split()[2] == 'Z'])"
+    )
     command = ("/bin/sh", "-c", f'(/bin/sh -c "/bin/true &"); exec {sys.executable} -c "{look}"')
     process = script.start(*command, prefix=(unshare, "-rpf", "--mount-proc"))
     script.go()

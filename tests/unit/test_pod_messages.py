@@ -43,7 +43,9 @@ def test_a_report_fits_a_termination_message(text: str, length: int) -> None:
     assert (read.reason, read.row, read.row_inputs) == (report.reason, 7, "i" * 64)
 
 
-@pytest.mark.parametrize("text", ["", "Error: no such table", "{}", "[]", "null", "7", '{"reason": "Nope"}', '{"reason": 1, "x": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "Error: no such table", "{}", "[]", "null", "7", '{"reason": "Nope"}', '{"reason": 1, "x": 2}']
+)
 def test_the_users_words_are_no_report(text: str) -> None:
     assert pod.Report.from_json(text) is None
 

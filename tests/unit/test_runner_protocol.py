@@ -7,6 +7,7 @@ clean run; then seeded random schedules run several pods on one database.  After
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -15,10 +16,12 @@ from collections import deque
 from collections.abc import Callable
 
 import pytest
+
 from schemahold.api import pod
 from schemahold.api.pod import Reason
 from schemahold.core import ledger
 from schemahold.core.ledger import RowState
+from schemahold.runner import messages as m
 from schemahold.runner import protocol as p
 
 EPOCH = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
@@ -77,50 +80,49 @@ class Session:
         self.alive = True
         self.life = database.server.postmaster_started
 
-    def perform(self, request: p.Request) -> p.Event:  # noqa: C901
+    def perform(self, request: m.Request) -> m.Event:
         db, uid = self.database, self.model.uid
         match request:
-            case p.TryLock():
+            case m.TryLock():
                 if db.holder is None or db.holder is self:
                     db.holder = self
-                    return p.LockTaken()
-                return p.LockBusy("pid 1", True)
-            case p.Unlock():
+                    return m.LockTaken()
+                return m.LockBusy("pid 1", True)
+            case m.Unlock():
                 self.release()
-            case p.Look():
-                return p.Looked(rows=tuple(db.rows), now=db.time())
-            case p.Adopt(version):
-                row = ledger.Row(id=len(db.rows) + 1, name="ns/shop", phase="expand", version=version, state=RowState.ADOPTED)
-                try:
+            case m.Look():
+                return m.Looked(rows=tuple(db.rows), now=db.time())
+            case m.Adopt(version):
+                number = len(db.rows) + 1
+                row = ledger.Row(id=number, name="ns/shop", phase="expand", version=version, state=RowState.ADOPTED)
+                with contextlib.suppress(Unique):
                     db.commit([*db.rows, row])
-                except Unique:
-                    pass
-            case p.TurnUnknown(verdict):
+            case m.TurnUnknown(verdict):
                 current = next(row for row in db.rows if row.id == verdict.row.id)
                 if current.state is RowState.RUNNING and current.beat_at == verdict.row.beat_at:
                     db.replace(current.id, state=RowState.UNKNOWN, note=verdict.note)
-            case p.Settle(verdict):
+            case m.Settle(verdict):
                 db.replace(verdict.row.id, state=verdict.state)
-            case p.WriteRunning():
-                return p.Started(self.start(request))
-            case p.Beat(row_id):
+            case m.WriteRunning():
+                return m.Started(self.start(request))
+            case m.Beat(row_id):
                 row = db.row(row_id, uid)
                 if row and row.state in (RowState.RUNNING, RowState.UNKNOWN):
                     db.replace(row.id, beat_at=db.time())
-                return p.StateSeen(row.state if row else None)
-            case p.Record(row_id, state, code, note):
+                return m.StateSeen(row.state if row else None)
+            case m.Record(row_id, state, code, note):
                 row = db.row(row_id, uid)
                 if row and row.state is RowState.RUNNING:
                     db.replace(row.id, state=state, exit_code=code, note=note)
                 row = db.row(row_id, uid)
-                return p.StateSeen(row.state if row else None)
-            case p.Withdraw(row_id):
+                return m.StateSeen(row.state if row else None)
+            case m.Withdraw(row_id):
                 row = db.row(row_id, uid)
                 if row and row.state is RowState.RUNNING:
                     db.replace(row.id, state=RowState.SUPERSEDED)
-        return p.Done()
+        return m.Done()
 
-    def start(self, request: p.WriteRunning) -> int | None:
+    def start(self, request: m.WriteRunning) -> int | None:
         db, a = self.database, self.model.ask
         rows = [
             dataclasses.replace(row, state=RowState.SUPERSEDED)
@@ -173,8 +175,8 @@ class Pod:
         self.lock_exited = False
         self.lock_terminated = False
         self.session: Session | None = None
-        self.inbox: deque[p.Event] = deque()
-        self.request: p.Request | None = None
+        self.inbox: deque[m.Event] = deque()
+        self.request: m.Request | None = None
         self.seen: set[str] = set()
         self.boot()
 
@@ -186,39 +188,39 @@ class Pod:
         self.inbox.clear()
         self.request = None
         self.lock_terminated = False
-        self.seen = {p.EXIT} & set(self.files)
+        self.seen = {m.EXIT} & set(self.files)
         # A killed container's session ends with it, or lingers; the next Connect ends it (_end_previous).
         self.obey(self.lock.begin(dict(self.files), self.database.now))
 
-    def obey(self, actions: list[p.Action]) -> None:
+    def obey(self, actions: list[m.Action]) -> None:
         for action in actions:
             match action:
-                case p.WriteFile(name, text):
+                case m.WriteFile(name, text):
                     self.write(name, text)
-                case p.WriteReport(report):
+                case m.WriteReport(report):
                     self.report = report
-                case p.TakeAsk():
-                    if p.ASK in self.files:
-                        self.files[p.ASKED] = self.files.pop(p.ASK)
-                        self.inbox.append(p.AskTaken())
+                case m.TakeAsk():
+                    if m.ASK in self.files:
+                        self.files[m.ASKED] = self.files.pop(m.ASK)
+                        self.inbox.append(m.AskTaken())
                     else:
-                        self.inbox.append(p.AskGone())
-                case p.Exit():
+                        self.inbox.append(m.AskGone())
+                case m.Exit():
                     self.lock_exited = True
                     self.end_session()
-                case p.Log():
+                case m.Log():
                     pass
                 case _:
                     assert self.request is None, "two requests at once"
                     self.request = action
 
     def write(self, name: str, text: str) -> None:
-        if name == p.GO:
+        if name == m.GO:
             assert self.uid in self.database.ever, "go without a row of this pod in the ledger"
-            assert p.REFUSED not in self.files, "go after refused"
+            assert m.REFUSED not in self.files, "go after refused"
         self.files[name] = text
 
-    def feed(self, event: p.Event) -> None:
+    def feed(self, event: m.Event) -> None:
         if self.lock is not None and not self.lock_exited:
             self.obey(self.lock.handle(event, self.database.now))
 
@@ -226,41 +228,41 @@ class Pod:
         """One turn of the driver's loop: an answer, or a look at the files, or time."""
         if self.inbox:
             self.feed(self.inbox.popleft())
-        elif p.ASK in self.files and p.ASK not in self.seen:
-            self.seen.add(p.ASK)
-            self.feed(p.AskSeen())
-        elif p.EXIT in self.files and p.EXIT not in self.seen:
-            self.seen.add(p.EXIT)
-            self.feed(p.ExitSeen(self.files[p.EXIT]))
+        elif m.ASK in self.files and m.ASK not in self.seen:
+            self.seen.add(m.ASK)
+            self.feed(m.AskSeen())
+        elif m.EXIT in self.files and m.EXIT not in self.seen:
+            self.seen.add(m.EXIT)
+            self.feed(m.ExitSeen(self.files[m.EXIT]))
         else:
-            self.feed(p.Tick())
+            self.feed(m.Tick())
 
     def step_worker(self, *, lose: str = "") -> None:
         """Perform the request under way.  ``lose``: the session is lost before or after it takes effect."""
         request, self.request = self.request, None
         if request is None:
             return
-        if isinstance(request, p.Connect):
+        if isinstance(request, m.Connect):
             self.inbox.append(self.connect(request))
-        elif isinstance(request, p.Disconnect):
+        elif isinstance(request, m.Disconnect):
             self.end_session()
-            self.inbox.append(p.Done())
+            self.inbox.append(m.Done())
         elif self.session is None or not self.session.alive or self.database.down:
-            self.inbox.append(p.Lost("gone"))
+            self.inbox.append(m.Lost("gone"))
         elif lose == "before":
-            self.inbox.append(p.Lost("lost before"))
+            self.inbox.append(m.Lost("lost before"))
         else:
             answer = self.session.perform(request)
-            self.inbox.append(p.Lost("lost after") if lose == "after" else answer)
+            self.inbox.append(m.Lost("lost after") if lose == "after" else answer)
 
-    def connect(self, request: p.Connect) -> p.Event:
+    def connect(self, request: m.Connect) -> m.Event:
         if self.database.down:
-            return p.ConnectFailed(Reason.DATABASE_UNREACHABLE, "down", True)
+            return m.ConnectFailed(Reason.DATABASE_UNREACHABLE, "down", True)
         if request.expected not in ("", self.database.ledger):
-            return p.ConnectFailed(Reason.LEDGER_LOST, "another", False)
+            return m.ConnectFailed(Reason.LEDGER_LOST, "another", False)
         self.end_session()
         self.session = Session(self.database, self)
-        return p.Connected(server=self.database.server, ledger=self.database.ledger)
+        return m.Connected(server=self.database.server, ledger=self.database.ledger)
 
     def end_session(self) -> None:
         if self.session is not None:
@@ -270,37 +272,37 @@ class Pod:
     # -- gate, script, kubelet
 
     def step_rest(self) -> None:
-        if self.gate is None and (p.HELD in self.files or p.STOPPED in self.files):
-            self.gate = 1 if p.STOPPED in self.files else 0
+        if self.gate is None and (m.HELD in self.files or m.STOPPED in self.files):
+            self.gate = 1 if m.STOPPED in self.files else 0
             return
         if self.gate == 0 and self.script == "absent" and self.exit_code is None:
             if self.script_terminated:
                 self.exit_code = 137  # never started
                 return
             self.script = "asking"
-            self.files[p.ASK] = ""
+            self.files[m.ASK] = ""
         elif self.script == "asking":
             self.step_asking()
         elif self.script == "running":
             self.script = "ended"
-            self.files[p.EXIT] = str(143 if self.script_terminated and self.code == 0 else self.code)
-        elif self.script == "ended" and self.exit_code is None and p.RECORDED in self.files:
-            state = self.files[p.RECORDED].splitlines()[0]
-            code = int(self.files[p.EXIT])
+            self.files[m.EXIT] = str(143 if self.script_terminated and self.code == 0 else self.code)
+        elif self.script == "ended" and self.exit_code is None and m.RECORDED in self.files:
+            state = self.files[m.RECORDED].splitlines()[0]
+            code = int(self.files[m.EXIT])
             self.exit_code = 79 if code == 0 and state != "succeeded" else code
 
     def step_asking(self) -> None:
-        if p.GO in self.files:
+        if m.GO in self.files:
             if self.script_terminated:
-                self.files[p.EXIT] = p.NOT_STARTED
+                self.files[m.EXIT] = m.NOT_STARTED
                 self.script, self.exit_code = "ended", 79
                 return
             self.script = "running"
             self.command_runs += 1
-        elif p.REFUSED in self.files:
+        elif m.REFUSED in self.files:
             self.script, self.exit_code = "ended", 79
-        elif self.script_terminated and p.ASK in self.files:
-            self.files["withdrawn"] = self.files.pop(p.ASK)
+        elif self.script_terminated and m.ASK in self.files:
+            self.files["withdrawn"] = self.files.pop(m.ASK)
             self.script, self.exit_code = "ended", 79
 
     @property
@@ -311,7 +313,7 @@ class Pod:
         """lock gets SIGTERM when everything else is over."""
         if self.main_is_over and not self.lock_terminated and not self.lock_exited:
             self.lock_terminated = True
-            self.feed(p.Terminated())
+            self.feed(m.Terminated())
 
     def steps(self) -> list[Callable[[], None]]:
         return [self.step_lock, self.step_worker, self.step_rest]
@@ -332,7 +334,7 @@ class Pod:
             if self.script != "ended":
                 self.script = "killed"
         self.lock_terminated = True
-        self.feed(p.Terminated())
+        self.feed(m.Terminated())
 
     def lock_crash(self) -> None:
         if not self.lock_exited:
@@ -384,8 +386,8 @@ def check(model: Pod, *, killed: bool = False) -> None:
         assert model.exit_code in (0, 137), "and the other way round, unless it was killed while it heard of it"
     if model.command_runs == 0 and not killed:
         assert state in (None, RowState.SUPERSEDED), f"nothing ran, and nothing may wait for an answer: {state}"
-    if model.command_runs and p.RECORDED in model.files and state:
-        assert model.files[p.RECORDED].splitlines()[0] == state
+    if model.command_runs and m.RECORDED in model.files and state:
+        assert model.files[m.RECORDED].splitlines()[0] == state
     if model.report and model.report.reason is Reason.SUCCEEDED:
         assert state is RowState.SUCCEEDED
     if model.report and model.report.reason is Reason.FAILED:
@@ -452,7 +454,7 @@ def test_one_fault_at_every_step(fault: str) -> None:
 @pytest.mark.parametrize("first", FAULTS)
 def test_two_faults_at_every_pair_of_steps(first: str) -> None:
     for second in FAULTS:
-        for one, two in itertools.combinations(range(0, LAST), 2):
+        for one, two in itertools.combinations(range(LAST), 2):
             model = run_with_faults({one: first, two: second})
             try:
                 check(model, killed="lock_sigterm" in (first, second))
@@ -477,11 +479,11 @@ def drive(model: Pod, until: Callable[[Pod], bool], within: int = 2000) -> None:
 
 def test_sigterm_while_the_row_is_being_written_takes_it_back() -> None:
     model = Pod(Database(), "pod-a", ask())
-    drive(model, lambda m: isinstance(m.request, p.WriteRunning))
-    model.feed(p.Terminated())
-    assert p.REFUSED in model.files, "the script is told at once, whatever the database does"
+    drive(model, lambda each: isinstance(each.request, m.WriteRunning))
+    model.feed(m.Terminated())
+    assert m.REFUSED in model.files, "the script is told at once, whatever the database does"
     finish(model)
-    assert p.GO not in model.files
+    assert m.GO not in model.files
     assert [row.state for row in model.database.rows] == [RowState.SUPERSEDED]
     assert model.report and model.report.reason is Reason.WITHDRAWN
 
@@ -489,35 +491,87 @@ def test_sigterm_while_the_row_is_being_written_takes_it_back() -> None:
 def test_sigterm_while_a_stalled_request_is_under_way() -> None:
     for phase in (p.Phase.WAITING, p.Phase.HELD):
         model = Pod(Database(), "pod-a", ask())
-        drive(model, lambda m, phase=phase: m.lock.phase is phase and m.request is not None)
-        model.feed(p.Terminated())
+        drive(model, lambda each, phase=phase: each.lock.phase is phase and each.request is not None)
+        model.feed(m.Terminated())
         assert model.lock_exited, "no answer is awaited"
         assert model.report and model.report.reason is Reason.WITHDRAWN
 
 
 def test_sigterm_of_lock_during_the_run_leaves_the_row_running() -> None:
     model = Pod(Database(), "pod-a", ask())
-    drive(model, lambda m: m.script == "running")
+    drive(model, lambda each: each.script == "running")
     model.lock_sigterm()
     finish(model)
     assert [row.state for row in model.database.rows] == [RowState.RUNNING]
     assert model.report and (model.report.reason, model.report.exit_code) == (Reason.UNKNOWN, None)
 
 
+def test_sigterm_after_the_answer_to_the_start_was_lost_takes_the_row_back() -> None:
+    model = Pod(Database(), "pod-a", ask())
+    drive(model, lambda each: isinstance(each.request, m.WriteRunning))
+    model.lose_after()
+    model.step_lock()
+    assert [row.state for row in model.database.rows] == [RowState.RUNNING]
+    model.feed(m.Terminated())
+    finish(model)
+    assert [row.state for row in model.database.rows] == [RowState.SUPERSEDED]
+
+
+def test_withdrawing_does_not_outlast_its_patience() -> None:
+    model = Pod(Database(), "pod-a", ask())
+    drive(model, lambda each: isinstance(each.request, m.WriteRunning))
+    model.database.down = True
+    model.feed(m.Terminated())
+    began = model.database.now
+    finish(model)
+    assert model.database.now - began < p.WITHDRAW_WITHIN + 1
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_row_that_was_lost_on_an_unchanged_server_is_written_again_and_unknown(code: int) -> None:
+    model = Pod(Database(), "pod-a", ask(), code)
+    drive(model, lambda each: each.script == "running" and each.request is None)
+    model.database.rows = []
+    model.session_dies()
+    for _ in range(100):
+        model.step_lock()
+        model.step_worker()
+        model.database.now += 0.1
+    assert [row.state for row in model.database.rows] == [RowState.RUNNING], "it fences again while it runs"
+    finish(model)
+    assert [row.state for row in model.database.rows] == [RowState.UNKNOWN]
+
+
+def test_who_waits_for_a_row_lets_go_of_the_lock() -> None:
+    """The running pod lost its session; another gets the lock, sees the row, and must not keep the lock from its owner."""
+    database = Database()
+    one, two = Pod(database, "pod-a", ask()), Pod(database, "pod-b", ask(ledger_name="ns/other", lock_timeout=1000))
+    drive(one, lambda each: each.script == "running" and each.request is None)
+    one.session_dies()
+    drive(two, lambda each: m.PROGRESS in each.files)
+    for _ in range(200):
+        database.now += 0.1
+        for model in (one, two):
+            model.step_lock()
+            model.step_worker()
+    assert database.holder is one.session
+    assert m.HELD not in two.files
+
+
 def test_exit_just_after_sigterm_is_still_recorded() -> None:
     model = Pod(Database(), "pod-a", ask(), code=3)
-    drive(model, lambda m: m.script == "running")
-    model.feed(p.Terminated())
+    drive(model, lambda each: each.script == "running")
+    model.feed(m.Terminated())
     finish(model)
     assert [row.state for row in model.database.rows] == [RowState.FAILED]
 
 
 def test_outcome_waits_for_the_database_and_the_report_does_not() -> None:
     model = Pod(Database(), "pod-a", ask(), code=3)
-    drive(model, lambda m: m.script == "running")
+    drive(model, lambda each: each.script == "running")
     model.database.down = True
     model.session_dies()
-    drive(model, lambda m: m.script == "ended" and m.report is not None)
+    drive(model, lambda each: each.script == "ended" and each.report is not None)
     assert model.report and (model.report.reason, model.report.exit_code) == (Reason.UNKNOWN, 3)
     for _ in range(20000):
         model.database.now += 0.1
@@ -534,14 +588,14 @@ def test_unreachable_database_stops_within_the_lock_timeout() -> None:
         database = Database()
         database.down = True
         model = Pod(database, "pod-a", ask(lock_timeout=timeout))
-        drive(model, lambda m: p.STOPPED in m.files)
+        drive(model, lambda each: m.STOPPED in each.files)
         assert database.now <= latest
         assert model.report and model.report.reason is Reason.DATABASE_UNREACHABLE
 
 
 def test_final_refusals_are_not_retried() -> None:
     model = Pod(Database(), "pod-a", ask(expected_ledger="another"))
-    drive(model, lambda m: p.STOPPED in m.files)
+    drive(model, lambda each: m.STOPPED in each.files)
     assert model.database.now < 1
     assert model.report and model.report.reason is Reason.LEDGER_LOST
 
@@ -550,9 +604,9 @@ def test_pooler_is_refused_unless_allowed() -> None:
     for allowed in (False, True):
         lock = p.Protocol(ask(allow_pooler=allowed), pod_uid="x", lock_key=KEY)
         lock.begin({}, 0)
-        seen = lock.handle(p.Connected(server=ledger.Server(), ledger="u", pooler="why"), 0)
+        seen = lock.handle(m.Connected(server=ledger.Server(), ledger="u", pooler="why"), 0)
         if allowed:
-            assert p.Look() in seen, "no session lock through a pooler: it would stay with a server process"
+            assert m.Look() in seen, "no session lock through a pooler: it would stay with a server process"
         else:
             assert lock.report and lock.report.reason is Reason.POOLER_REFUSED
 
@@ -561,12 +615,12 @@ def test_degraded_run_reports_it_and_still_times_out() -> None:
     lock = p.Protocol(ask(allow_pooler=True, lock_timeout=5), pod_uid="x", lock_key=KEY)
     lock.begin({}, 0)
     other = ledger.Row(id=1, name="ns/o", phase="expand", version="1", state=RowState.RUNNING, lock_key=KEY, beat_at=EPOCH)
-    lock.handle(p.Connected(server=ledger.Server(), ledger="u", pooler="why"), 0)
+    lock.handle(m.Connected(server=ledger.Server(), ledger="u", pooler="why"), 0)
     for second in range(20):
-        lock.handle(p.Looked(rows=(other,), now=EPOCH), second)
+        lock.handle(m.Looked(rows=(other,), now=EPOCH), second)
         if lock.report:
             break
-        lock.handle(p.Tick(), second + 0.9)
+        lock.handle(m.Tick(), second + 0.9)
     assert lock.report
     assert (lock.report.reason, lock.report.degraded, lock.report.holder_is_ours) == (Reason.LOCK_TIMEOUT, True, True)
     assert second in (5, 6)
@@ -574,7 +628,7 @@ def test_degraded_run_reports_it_and_still_times_out() -> None:
 
 def test_start_timeout() -> None:
     model = Pod(Database(), "pod-a", ask(start_timeout=30))
-    drive(model, lambda m: p.HELD in m.files)
+    drive(model, lambda each: m.HELD in each.files)
     held = model.database.now
     for _ in range(1000):  # the image cannot be pulled
         model.database.now += 0.1
@@ -588,7 +642,7 @@ def test_start_timeout() -> None:
 
 def test_restart_counts_the_start_timeout_from_the_file() -> None:
     lock = p.Protocol(ask(start_timeout=30), pod_uid="x", lock_key=KEY)
-    lock.begin({p.HELD: ""}, 1000.0, held_for=31.0)
+    lock.begin({m.HELD: ""}, 1000.0, held_for=31.0)
     assert lock.report and lock.report.reason is Reason.START_TIMEOUT
 
 
@@ -596,20 +650,20 @@ def test_held_carries_the_session_options_only_if_the_server_takes_them() -> Non
     for refused in ("", "no"):
         lock = p.Protocol(ask(session_options={"lock_timeout": "3 s"}), pod_uid="x", lock_key=KEY)
         [connect] = lock.begin({}, 0)
-        assert connect == p.Connect("", options=True)
-        lock.handle(p.Connected(server=ledger.Server(), ledger="u", options_refused=refused), 0)
-        lock.handle(p.LockTaken(), 0)
-        actions = lock.handle(p.Looked(rows=(), now=EPOCH), 0)
-        [text] = [action.text for action in actions if isinstance(action, p.WriteFile)]
+        assert connect == m.Connect("", options=True)
+        lock.handle(m.Connected(server=ledger.Server(), ledger="u", options_refused=refused), 0)
+        lock.handle(m.LockTaken(), 0)
+        actions = lock.handle(m.Looked(rows=(), now=EPOCH), 0)
+        [text] = [action.text for action in actions if isinstance(action, m.WriteFile)]
         assert ("PGOPTIONS=-c lock_timeout=3\\ s\n" in text) == (not refused)
 
 
-@pytest.mark.parametrize("name", [p.STOPPED, p.REFUSED, p.RECORDED])
+@pytest.mark.parametrize("name", [m.STOPPED, m.REFUSED, m.RECORDED])
 def test_restart_after_the_end_repeats_the_report(name: str) -> None:
     report = pod.Report(reason=Reason.FAILED, row=3, exit_code=4)
     lock = p.Protocol(ask(), pod_uid="x", lock_key=KEY)
-    assert lock.begin({name: f"first line\n{report.to_json()}\n", p.GO: "3"}, 0) == [p.WriteReport(report)]
-    assert lock.handle(p.Terminated(), 1) == [p.Exit()]
+    assert lock.begin({name: f"first line\n{report.to_json()}\n", m.GO: "3"}, 0) == [m.WriteReport(report)]
+    assert lock.handle(m.Terminated(), 1) == [m.Exit()]
 
 
 # --- several pods on one database, seeded -----------------------------------------------------------------------------

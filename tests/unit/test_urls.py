@@ -170,6 +170,6 @@ def test_password_file_is_read_each_time(tmp_path: pathlib.Path) -> None:
     for token in ("one", "two"):
         path.write_text(token + "\n")
         assert urls.with_password_file(target, str(path)).params["password"] == token
-    with pytest.raises(urls.UrlInvalid, match="password file .* cannot be read"):
+    with pytest.raises(urls.UrlInvalid, match=r"password file .* cannot be read"):
         urls.with_password_file(target, str(tmp_path / "gone"))
     assert urls.with_password_file(target, "") is target

@@ -11,6 +11,7 @@ the API server: what was stored must be readable.
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -35,6 +36,7 @@ SESSION_OPTIONS = (
     "idle_in_transaction_session_timeout",
     "client_connection_check_interval",
 )
+VERSION_LENGTH = 512  # of spec.version, so of every version that can be migrated to
 _SESSION_VALUE = "^[0-9]{1,9}(us|ms|s|min|h|d)?$"
 
 
@@ -266,7 +268,7 @@ class Spec(Model):
         )
     )
 
-    version: Annotated[str, pydantic.Field(min_length=1, max_length=512)] | None = pydantic.Field(
+    version: Annotated[str, pydantic.Field(min_length=1, max_length=VERSION_LENGTH)] | None = pydantic.Field(
         None,
         description="The version to migrate to: the template's annotation schemahold.dev/version. Unset: follow the source.",
         json_schema_extra=refuse_unless(
@@ -304,10 +306,20 @@ class Spec(Model):
     )
 
 
-Text = Annotated[str, pydantic.Field(max_length=1024)]
+TEXT_LENGTH = 1024
+
+
+def _time(text: str) -> str:
+    """A moment that can be compared; what cannot be read makes a status unreadable, which is harmless."""
+    if datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is None:
+        raise ValueError("a time needs its zone")
+    return text
+
+
+Text = Annotated[str, pydantic.Field(max_length=TEXT_LENGTH)]
 Name = Annotated[str, pydantic.Field(max_length=253)]
 VersionText = Annotated[str, pydantic.Field(max_length=1024)]
-Time = Annotated[str, pydantic.Field(max_length=40)]
+Time = Annotated[str, pydantic.Field(max_length=40), pydantic.AfterValidator(_time)]
 
 
 class Attempt(Model):
@@ -333,6 +345,9 @@ class Attempt(Model):
     message: Text = ""
     accepts: Annotated[
         bool, pydantic.Field(description="A new retry token asked for it: a recorded success with other inputs is accepted.")
+    ] = False
+    any_ledger: Annotated[
+        bool, pydantic.Field(description="A new retry token asked for it after LedgerLost: another ledger is accepted.")
     ] = False
     exit_code: int | None = None
     row: int | None = pydantic.Field(None, description="The ledger row that decided.")
@@ -385,7 +400,7 @@ class Outcome(Model):
     row: int
     version: VersionText = ""
     exit_code: int | None = None
-    last_beat: Time = ""
+    last_beat: Annotated[str, pydantic.Field(max_length=40)] = ""
     backends: int | None = None
 
 
@@ -427,8 +442,9 @@ def parse_status(raw: Any) -> Status:
 
 
 def dump_status(status: Status) -> dict[str, Any]:
-    """The status as the API server stores it: without empty fields, with observedGeneration and conditions always."""
+    """The status as the API server stores it: without empty fields, but for those that a person or a column reads."""
     dumped: dict[str, Any] = status.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
     dumped["observedGeneration"] = status.observed_generation
+    dumped["heldCount"] = status.held_count
     dumped["conditions"] = [c.model_dump(by_alias=True) for c in status.conditions]
     return dumped

@@ -128,8 +128,8 @@ def _error(status: int, text: bytes) -> ApiError:
     reason, message = str(answer.get("reason", "")), str(answer.get("message", text[:300]))
     if status == 404:
         return NotFound(status, reason, message)
-    # The API server answers 422 Invalid when the `test` of a JSON patch fails.
-    if status == 409 or (status == 422 and "testing value" in message.lower()):
+    # The API server answers a JSON patch whose `test` fails with a bare 422; an invalid object's has details.
+    if status == 409 or (status == 422 and reason == "Invalid" and not answer.get("details")):
         return Conflict(status, reason, message)
     return ApiError(status, reason, message)
 

@@ -67,14 +67,21 @@ class Applier:
         409: this Job was created by an earlier decision whose answer was lost, or by another controller.  Ours with these
         inputs is the attempt that status names; any other is a Conflict, and the next look takes the next number.
         """
+        created: Mapping[str, Any]
         try:
             created = await self._client.create(paths.jobs(self._migration.namespace), sent)
-        except api.Conflict:
+        except api.Conflict as conflict:
+            created = await self._existing(sent, conflict)
+        self.notes += job.compare(sent, created)
+
+    async def _existing(self, sent: Mapping[str, Any], conflict: api.Conflict) -> Mapping[str, Any]:
+        try:
             existing = await self._client.get(paths.jobs(self._migration.namespace, sent["metadata"]["name"]))
-            if not _is_same_attempt(existing, sent):
-                raise
-            created = existing
-        self.notes += job.compare(dict(sent), created)
+        except api.NotFound:
+            raise conflict from None  # of another kind: a quota was counted anew at the same moment
+        if not _is_same_attempt(existing, sent):
+            raise conflict
+        return existing
 
     async def _own_job(self, write: decision.OwnJob) -> None:
         owner = {
@@ -91,20 +98,21 @@ class Applier:
     async def _release(self, write: decision.Release) -> None:
         """``held`` follows the template, so testing it is the compare-and-swap: a new version in between fails the test.
 
-        Without our pause there is no ``held`` to test; the resourceVersion of the look stands in.
+        Without our pause there is no ``held`` to test; the resourceVersion of the look stands in.  There may be no
+        annotations either, and a JSON patch cannot add one to none.
         """
-        approve = {"op": "add", "path": _annotation(names.APPROVED), "value": write.version}
-        if write.held:
-            patch = [
-                {"op": "test", "path": _annotation(names.HELD), "value": write.version},
-                approve,
-                {"op": "remove", "path": _annotation(names.HELD)},
-                {"op": "remove", "path": "/spec/paused"},
-            ]
-        else:
-            patch = [{"op": "test", "path": "/metadata/resourceVersion", "value": write.resource_version}]
-            patch.append({"op": "add", "path": _annotation(names.APPROVED), "value": write.version})
-        await self._client.patch(paths.deployments(self._migration.namespace, write.deployment), patch, api.JSON_PATCH)
+        path = paths.deployments(self._migration.namespace, write.deployment)
+        if not write.held:
+            approved = {"resourceVersion": write.resource_version, "annotations": {names.APPROVED: write.version}}
+            await self._client.patch(path, {"metadata": approved})
+            return
+        patch = [
+            {"op": "test", "path": _annotation(names.HELD), "value": write.version},
+            {"op": "add", "path": _annotation(names.APPROVED), "value": write.version},
+            {"op": "remove", "path": _annotation(names.HELD)},
+            {"op": "remove", "path": "/spec/paused"},
+        ]
+        await self._client.patch(path, patch, api.JSON_PATCH)
 
     async def _mark_failed(self, write: decision.MarkFailed) -> None:
         patch = [

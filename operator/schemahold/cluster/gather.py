@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 
 from schemahold.api import names
 from schemahold.cluster import api, paths
@@ -71,5 +72,6 @@ async def _why_no_pod(client: api.Api, seen: observed.Observed, pod_timeout: flo
             paths.events(seen.migration.namespace), fieldSelector=f"involvedObject.uid={job.uid},type=Warning"
         )
         newest = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
-        return str(newest.get("message", "")) if newest else ""
+        # Each try has a pod name of its own; in status it would be news for ever.
+        return re.sub(rf"{re.escape(job.name)}-[a-z0-9]{{5}}\b", job.name, str(newest.get("message", ""))) if newest else ""
     return ""

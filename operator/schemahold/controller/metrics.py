@@ -65,8 +65,8 @@ class Metrics:
     def saw(self, key: Key, status: models.Status) -> None:
         """What one resource holds, and since when."""
         released = next((one for one in status.conditions if one.type == "Released"), None)
-        since = observed.parse_time(released.last_transition_time) if released and status.held else None
-        self._held[key] = (len(status.held), since)
+        since = observed.parse_time(released.last_transition_time) if released and status.held_count else None
+        self._held[key] = (status.held_count, since)
 
     def forgot(self, key: Key) -> None:
         self._held.pop(key, None)

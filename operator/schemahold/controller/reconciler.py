@@ -14,6 +14,8 @@ from schemahold.core import decide, decision, observed, scene
 
 log = logging.getLogger(__name__)
 
+MISSING_FOR = 10.0  # seconds that a SchemaMigration may come later than its Deployment before anyone is told
+
 
 class Reconciler:
     """Everything it needs comes in from outside, so that the tests can put a simulated cluster in its place."""
@@ -23,6 +25,7 @@ class Reconciler:
         self._recorder = recorder
         self._policy = policy
         self._metrics = metrics
+        self._missing: dict[Key, datetime.datetime] = {}  # since when a held Deployment's SchemaMigration is not there
 
     async def work(self, queue: Queue) -> None:
         """A worker: takes keys until the queue is closed."""
@@ -58,15 +61,19 @@ class Reconciler:
         now = datetime.datetime.now(datetime.UTC)
         look = await gather.look(self._client, key.namespace, key.name, self._policy.pod_timeout, now)
         if look is None:
-            await self._without_migration(key, now)
-            return None
+            return await self._without_migration(key, now)
+        self._missing.pop(key, None)
         decided = decide.decide(look, self._policy, now)
-        await self._apply(look, decided)
-        await self._tell(look, decided, now)
+        was_refused = await self._apply(look, decided)
+        told = [one for one in decided.events if not (was_refused and one.reason == "MigrationStarted")]
+        for event in told:
+            await self._event(look, event, now)
         self._measure(key, look, decided, time.monotonic() - begun)
-        return decided.requeue
+        return 0.0 if was_refused else decided.requeue
 
-    async def _apply(self, look: observed.Observed, decided: decision.Decision) -> None:
+    async def _apply(self, look: observed.Observed, decided: decision.Decision) -> bool:
+        """Writes; whether the Job was refused."""
+        was_refused = False
         applier = apply.Applier(self._client, look.migration)
         for write in decided.writes:
             kind = type(write).__name__
@@ -78,10 +85,13 @@ class Reconciler:
                 if not isinstance(write, decision.CreateJob) or error.status >= 500 or error.status == 429:
                     raise
                 await self._refused(applier, decided, error)
+                was_refused = True
+                continue
             self._metrics.writes.labels(kind=kind).inc()
             log.info("wrote %s", kind, extra={"namespace": look.migration.namespace, "migration": look.migration.name})
         for note in applier.notes:
             await self._event(look, decision.Event(type="Warning", reason="JobChanged", message=note))
+        return was_refused
 
     async def _refused(self, applier: apply.Applier, decided: decision.Decision, error: api.ApiError) -> None:
         """The Job was refused (admission, quota): the reason goes into the attempt, or nobody would learn it."""
@@ -91,27 +101,32 @@ class Reconciler:
         attempt = status.attempt.model_copy(update={"reason": "JobRefused", "message": text[:1024]})
         await applier.write(decision.WriteStatus(status=status.model_copy(update={"attempt": attempt})))
 
-    async def _tell(self, look: observed.Observed, decided: decision.Decision, now: datetime.datetime) -> None:
-        for event in decided.events:
-            await self._event(look, event, now)
-
     async def _event(self, look: observed.Observed, event: decision.Event, now: datetime.datetime | None = None) -> None:
         subject = _subject(look, event.deployment)
         if subject is not None:
             moment = now or datetime.datetime.now(datetime.UTC)
             await self._recorder.record(subject, event.type, event.reason, event.message, moment)
 
-    async def _without_migration(self, key: Key, now: datetime.datetime) -> None:
-        """An opted-in Deployment whose SchemaMigration does not exist stays held; the Deployment says why."""
+    async def _without_migration(self, key: Key, now: datetime.datetime) -> float | None:
+        """An opted-in Deployment whose SchemaMigration does not exist stays held; the Deployment says why.
+
+        Not at once: both often come in one apply, the Deployment first.
+        """
         self._metrics.forgot(key)
-        for one in await gather.labelled_deployments(self._client, key.namespace, key.name):
-            if not one.held:
-                continue
+        held = [one for one in await gather.labelled_deployments(self._client, key.namespace, key.name) if one.held]
+        if not held:
+            self._missing.pop(key, None)
+            return None
+        missing = (now - self._missing.setdefault(key, now)).total_seconds()
+        if missing < MISSING_FOR:
+            return MISSING_FOR - missing
+        for one in held:
             text = (
                 f"Held for version '{one.version}': the label {names.MIGRATION}: {key.name} names a SchemaMigration that "
                 f"does not exist in namespace '{key.namespace}'. Create it, or mend the label."
             )
             await self._recorder.record(_deployment(key.namespace, one), "Warning", "MigrationNotFound", text, now)
+        return None
 
     def _measure(self, key: Key, look: observed.Observed, decided: decision.Decision, seconds: float) -> None:
         self._metrics.decision_time.observe(seconds)

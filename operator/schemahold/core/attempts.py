@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
-from schemahold.api import durations, models
+from schemahold.api import durations, models, names
 from schemahold.api import pod as protocol
-from schemahold.core import decision, observed, verdicts
+from schemahold.core import decision, ledger, observed, verdicts
 from schemahold.core.observed import Observed
 from schemahold.core.verdicts import Stage
 
@@ -54,6 +54,7 @@ class Progress:
     problem: str = ""
     report: protocol.Report | None = None
     missing_pod: bool = False
+    late: bool = False  # the report came after the end was recorded
 
     @property
     def running(self) -> bool:
@@ -98,7 +99,7 @@ def _late(look: Observed, attempt: models.Attempt | None) -> Progress:
     report = protocol.Report.from_json(pod.lock.message) if pod else None
     if report is None or report.row is None:
         return Progress(attempt=attempt)
-    return Progress(attempt=attempt.model_copy(update={"row": report.row}), report=report)
+    return Progress(attempt=attempt.model_copy(update={"row": report.row}), report=report, late=True)
 
 
 def _pod_of(look: Observed, job: str) -> observed.Pod | None:
@@ -109,6 +110,8 @@ def _pod_of(look: Observed, job: str) -> observed.Pod | None:
 def _current(look: Observed, attempt: models.Attempt, pod_timeout: float, now: datetime.datetime) -> Progress:
     job = next((one for one in look.jobs if one.name == attempt.job), None)
     pod = _pod_of(look, attempt.job)
+    if job is not None and job.owner_uid != look.migration.uid:
+        job = pod = None  # status came from a backup, or the name was taken: another's Job gives no verdict on ours
     verdict = _verdict(job, pod)
     if verdict.stage in (Stage.ENDED, Stage.GONE):
         return Progress(
@@ -119,7 +122,8 @@ def _current(look: Observed, attempt: models.Attempt, pod_timeout: float, now: d
             ended=True,
             report=verdict.report,
         )
-    missing = job is not None and pod is None and (now - job.created).total_seconds() >= pod_timeout
+    late = job is not None and not job.had_pod and (now - job.created).total_seconds() >= pod_timeout
+    missing = late and pod is None
     return Progress(attempt=attempt, stage=verdict.stage, job=job, pod=pod, problem=verdict.problem, missing_pod=missing)
 
 
@@ -160,6 +164,9 @@ def _reason(attempt: models.Attempt, verdict: verdicts.Verdict) -> tuple[str, st
             return _already_applied(attempt, verdict)
         case R.FAILED:
             return MIGRATION_FAILED, verdict.message
+        case R.UNKNOWN if verdict.report and verdict.report.row is not None and verdict.report.exit_code is None:
+            # No word from migrate: its row still says running. The next gate waits for beats, and says what is known.
+            return NO_VERDICT, _NO_VERDICT_TEXT
         case R.UNKNOWN | R.OUTCOME_UNKNOWN:
             return OUTCOME_UNKNOWN, verdict.message
         case R.ALREADY_FAILED | R.LEDGER_LOST:
@@ -225,11 +232,20 @@ def following(
     """Whether an attempt may follow ``last``, which has ended.  The gate still has the last word."""
     if last is None:
         return Start()
-    new_token = bool(plea.token) and plea.token != last.token
     if last.reason == OUTCOME_UNKNOWN and last.database == plea.database:
         return _answered(last, outcome, plea)
+    verdict = _following(last, plea, now)
+    open_answer = last.answer and last.answer == plea.answer and last.database == plea.database
+    if isinstance(verdict, Start) and open_answer and outcome is not None:
+        # The attempt that carried the answer never got to the ledger (a lock timeout, a lost pod): the next one carries it.
+        return dataclasses.replace(verdict, answer=plea.answer)
+    return verdict
+
+
+def _following(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait | Stop:
+    new_token = bool(plea.token) and plea.token != last.token
     if last.reason == LEDGER_LOST and last.database == plea.database:
-        return Start(any_ledger=True) if new_token else Stop(reason=LEDGER_LOST, message=last.message)
+        return Start(any_ledger=True) if new_token else Stop(reason=LEDGER_LOST, message=_with_retry(last.message))
     if last.version != plea.target:
         return Start()
     if new_token:
@@ -240,43 +256,84 @@ def following(
 
 
 def _answered(last: models.Attempt, outcome: models.Outcome | None, plea: Plea) -> Start | Stop:
-    row = outcome.row if outcome else last.row
-    if plea.answer and plea.answer != last.answer and plea.answer.split(" ", 1)[0] == str(row):
+    row = last.row if last.row is not None or outcome is None else outcome.row
+    given = ledger.parse_answer(plea.answer)
+    if given is not None and plea.answer != last.answer and given.row == row:
         return Start(answer=plea.answer)
-    message = last.message
-    if plea.answer and plea.answer == last.answer:
-        message = f"The answer '{plea.answer}' did not settle it. {message}"
+    message, shown = last.message, f"'{plea.answer[:80]}'"
+    if names.ANSWER not in message:
+        message = f"{message} Look at the database, then set the annotation {names.ANSWER} to {_answers(row)}.".lstrip()
+    if plea.answer and given is None:
+        message = f"The annotation {names.ANSWER} is {shown}; write {_answers(row)}. {message}"
+    elif given is not None and given.row != row:
+        message = f"The answer {shown} is for row {given.row}; write {_answers(row)}. {message}"
+    elif plea.answer:
+        message = f"The answer {shown} did not settle it. {message}"
     return Stop(reason=OUTCOME_UNKNOWN, message=message)
+
+
+def _answers(row: int | None) -> str:
+    return f'"{row} retry <reason>" or "{row} applied <reason>"'
 
 
 def _other_inputs(last: models.Attempt, plea: Plea) -> Start | Stop:
     if last.reason in SUCCESSES and last.database == plea.database and not last.released:
-        return Stop(
-            reason=INPUTS_CHANGED,
-            message=f"Version '{last.version}' was applied by attempt {last.number} with other inputs than `spec.run` and "
-            f"the source have now. Set a new `spec.version`, or accept what was applied with the annotation "
-            f"schemahold.dev/retry-at: <any new value>.",
-        )
+        return Stop(reason=INPUTS_CHANGED, message=_inputs_changed(last))
     return Start()
+
+
+def _inputs_changed(last: models.Attempt) -> str:
+    return (
+        f"Version '{last.version}' was applied with other inputs than `spec.run` and the source have now "
+        f"(attempt {last.number}). Set a new `spec.version`, or accept what was applied with the annotation "
+        f"{names.RETRY_AT}: <any new value>."
+    )
 
 
 def _again(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait | Stop:
     if last.reason in SUCCESSES or last.reason == REPLACED:
         return Start()
-    if last.reason in FAILURES | {INPUTS_CHANGED}:
-        return Stop(reason=last.reason, message=last.message)
+    if last.reason == INPUTS_CHANGED:
+        return Stop(reason=last.reason, message=_inputs_changed(last))
+    if last.reason in FAILURES:
+        return Stop(reason=last.reason, message=_failed(last))
     if counts(last.reason) and last.tries > plea.retries:
-        return Stop(reason=last.reason, message=f"{last.message} Tried {last.tries} times (`spec.retries`: {plea.retries}).")
+        times = "once" if last.tries == 1 else f"{last.tries} times"
+        text = f"Tried {times} (`spec.retries`: {plea.retries})."
+        return Stop(reason=last.reason, message=_with_retry(last.message, f" {text}"))
     return _backoff(last, plea, now)
 
 
+def _failed(last: models.Attempt) -> str:
+    """A failed run's message: what to do comes first, so that the end of the log can be cut to what is left."""
+    if last.reason == ALREADY_FAILED:
+        return _with_retry(last.message)
+    code = "" if last.exit_code is None else f" with exit code {last.exit_code}"
+    head = (
+        f"The migration to version '{last.version[:100]}' failed{code} (`kubectl logs job/{last.job}`). Set a new "
+        f"`spec.version` or mend what runs; or run it again with the annotation {names.RETRY_AT}: <any new value>. "
+    )
+    room = models.TEXT_LENGTH - len(head) - 1
+    return head + (last.message if len(last.message) <= room else "…" + last.message[-room:])
+
+
+def _with_retry(message: str, more: str = "") -> str:
+    """``message`` and the way out, within what a condition may hold."""
+    if names.RETRY_AT not in message:
+        more += f" To try again set the annotation {names.RETRY_AT}: <any new value>."
+    return (message[: models.TEXT_LENGTH - len(more)] + more).strip()
+
+
 def _backoff(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait:
-    delay = min(plea.backoff_max, plea.backoff_initial * 2 ** max(0, last.tries - 1))
+    delay = min(plea.backoff_max, plea.backoff_initial * 2 ** min(30, max(0, last.tries - 1)))
     ended = observed.parse_time(last.finished_at) if last.finished_at else now
-    left = delay - (now - ended).total_seconds()
+    # No longer than the delay: a clock that was set back must not make it wait for hours.
+    left = min(delay, delay - (now - ended).total_seconds())
     if left <= 0:
-        return Start(tries=last.tries)
-    return Wait(seconds=left, reason=last.reason, message=f"{last.message} The next attempt follows within {delay:g} s.")
+        # What a person accepted stands until the ledger has heard it.
+        return Start(tries=last.tries, accepts=last.accepts, any_ledger=last.any_ledger)
+    more = f" The next attempt follows within {delay:g} s."
+    return Wait(seconds=left, reason=last.reason, message=(last.message[: models.TEXT_LENGTH - len(more)] + more).strip())
 
 
 def useless(found: Progress, plea: Plea, wanted: bool) -> str:

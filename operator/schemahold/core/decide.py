@@ -26,7 +26,7 @@ def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
         return _unreadable(look, now)
     here = scene.build(look, look.migration.spec, policy, now)
     step = steps.step(here)
-    status = _status(here, step)
+    status = _settled_status(here, step)
     told = [*events.held(here, status), *events.verdict(here), *step.events, *events.released(here)]
     return Decision(
         writes=(
@@ -39,6 +39,19 @@ def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
         requeue=step.requeue,
         finished=(attempts.finished(here.found),) if here.found.ended else (),
     )
+
+
+def _settled_status(here: Scene, step: steps.Step) -> models.Status:
+    """The new status, or the old one while all that is new came late and something else will be written soon.
+
+    lock's report comes a second after migrate's exit: its row and ledger ride along with the end of the rollout.
+    """
+    status, before = _status(here, step), here.status
+    if not here.found.late or step.state.reason != "RollingOut" or before.attempt is None or status.attempt is None:
+        return status
+    attempt = before.attempt.model_copy(update={"row": status.attempt.row})
+    late = {"attempt": attempt, "history": status.history, "ledger": status.ledger}
+    return before if before.model_copy(update=late) == status else status
 
 
 def _around_status(writes: Sequence[Write], before: models.Status, status: models.Status) -> list[Write]:
@@ -61,11 +74,14 @@ def _unreadable(look: Observed, now: datetime.datetime) -> Decision:
     changed = {
         "observed_generation": migration.generation,
         "conditions": _conditions(migration, state, held, now),
-        "held": held,
+        "held": held[:LISTED_HOLDS],
         "held_count": len(held),
     }
     status = migration.status.model_copy(update=changed)
-    return Decision(writes=(decision.WriteStatus(status=status),) if status != migration.status else ())
+    writes: list[Write] = [decision.WriteStatus(status=status)] if status != migration.status else []
+    if migration.deleting and not _has_running_jobs(look):
+        writes += _without_finalizer(migration)
+    return Decision(writes=tuple(writes))
 
 
 def _conditions(
@@ -75,8 +91,11 @@ def _conditions(
 
 
 def _held(deployments: Sequence[observed.Deployment], released: Sequence[observed.Deployment]) -> list[models.Held]:
-    held = [models.Held(deployment=one.name, version=one.held) for one in deployments if one.held and one not in released]
-    return held[:LISTED_HOLDS]
+    return [
+        models.Held(deployment=one.name, version=one.held[: models.TEXT_LENGTH])
+        for one in deployments
+        if one.held and one not in released
+    ]
 
 
 def _status(here: Scene, step: steps.Step) -> models.Status:
@@ -85,25 +104,29 @@ def _status(here: Scene, step: steps.Step) -> models.Status:
     return models.Status(
         observed_generation=migration.generation,
         conditions=_conditions(migration, step.state, held, here.now),
-        version=here.here.target or here.status.version,
+        version=(here.here.target or here.status.version)[: models.TEXT_LENGTH],
         attempt=step.attempt or scene.mark_released(here),
-        held=held,
+        held=held[:LISTED_HOLDS],
         held_count=len(held),
         history=list(here.history),
         released=_released(here),
-        settling=step.settling or here.status.settling,
+        settling=step.settling or steps.settled(here),
         ledger=scene.ledger(here),
         outcome=here.outcome,
     )
 
 
 def _released(here: Scene) -> models.Released | None:
-    """The version that went out last: by this look, or past us by break-glass."""
-    by_hand = [one.version for one in here.look.deployments if one.by_hand and one.by_hand == one.version == one.approved]
-    out = [one.version for one in here.released]
-    version = next((one for one in [*out, *by_hand] if one == here.here.target), next(iter(out), ""))
-    before = here.status.released
-    if not version or (before is not None and before.version == version and not out):
+    """The version that went out last, as the source's approval tells: by this look, by a decision that a crash cut off
+
+    after its release, by break-glass, by adoption.
+    """
+    source, before = here.here.source, here.status.released
+    if source is None:
+        version = here.released[0].version if here.released else ""
+    else:
+        version = source.version if source in here.released else source.approved[: models.TEXT_LENGTH]
+    if not version or (before is not None and before.version == version and source not in here.released):
         return before
     return models.Released(version=version, database=here.here.database, at=observed.format_time(here.now))
 
@@ -144,7 +167,14 @@ def _housekeeping(here: Scene, step: steps.Step) -> list[Write]:
         if one.owner_uid == migration.uid and not one.owned
     ]
     writes += [decision.DeleteJob(name=one.name, uid=one.uid) for one in finished[KEPT_JOBS:]]
-    runs = here.found.running or any(not one.finished and one.owner_uid == migration.uid for one in jobs)
-    if names.RUNNING_FINALIZER in migration.finalizers and not runs and not step.starts:
-        writes.append(decision.SetFinalizer(present=False))
+    if not here.found.running and not _has_running_jobs(here.look) and not step.starts:
+        writes += _without_finalizer(migration)
     return writes
+
+
+def _has_running_jobs(look: Observed) -> bool:
+    return any(not one.finished and one.owner_uid == look.migration.uid for one in look.jobs)
+
+
+def _without_finalizer(migration: observed.Migration) -> list[Write]:
+    return [decision.SetFinalizer(present=False)] if names.RUNNING_FINALIZER in migration.finalizers else []

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemahold.api import models, names
-from schemahold.core import observed
+from schemahold.core import observed, versions
 from schemahold.core.conditions import State, busy, ready, stalled
 from schemahold.core.situation import Situation
 
 
-def suspended(wanted: Sequence[observed.Deployment]) -> State:
+def migrated(here: Situation, history: Sequence[models.Applied]) -> str:
+    """Whether the target is applied, as far as anyone knows."""
+    for entry in history:
+        if entry.version == here.target and entry.database == (here.database or entry.database):
+            return "True" if entry.outcome == "Applied" else "Unknown"
+    return "False"
+
+
+def suspended(wanted: Sequence[observed.Deployment], migrated: str) -> State:
     held = (
         f" {len(wanted)} Deployments wait."
         if len(wanted) > 1
@@ -18,21 +26,24 @@ def suspended(wanted: Sequence[observed.Deployment]) -> State:
         if wanted
         else ""
     )
-    return busy("Suspended", f"`spec.suspend` is true: nothing starts and nothing is released.{held}")
+    return busy("Suspended", f"`spec.suspend` is true: nothing starts and nothing is released.{held}", migrated)
 
 
-def waiting_for_version(others: Sequence[observed.Deployment], target: str, spec: models.Spec) -> State:
+def waiting_for_version(others: Sequence[observed.Deployment], target: str, spec: models.Spec, migrated: str) -> State:
     """Rule 2, and rule 5's hint for followers whose version is their image."""
     one = others[0]
     text = f"Deployment '{one.name}' wants version '{one.version}', and this SchemaMigration is for '{target}'."
     if spec.version is not None:
         text += f" Set `spec.version` to '{one.version}', or give the Deployment's template version '{target}'."
-    if (one.template.get("metadata", {}).get("annotations") or {}).get(names.VERSION_ANNOTATION) is None:
+    if versions.declared(one.template):
+        if spec.version is None:
+            text += f" Give its template the source's version: the annotation {names.VERSION_ANNOTATION}: '{target}'."
+    else:
         text += (
             f" Its version is its image; give Deployments with different images one version with the template annotation "
             f"{names.VERSION_ANNOTATION}."
         )
-    return busy("WaitingForVersion", text)
+    return busy("WaitingForVersion", text, migrated)
 
 
 def state(
@@ -45,27 +56,24 @@ def state(
     """Nothing is wanted that is not released in this look."""
     carriers = [one for one in deployments if one.version == here.target] if here.target else list(deployments)
     if not carriers:
-        return _without_carrier(spec, released)
+        return _without_carrier(spec, migrated(here, history))
     version = carriers[0].version
     applied = any(entry.version == version and entry.outcome == "Applied" for entry in history)
-    by_hand = [one for one in carriers if one.by_hand == version]
+    by_hand = [one for one in carriers if one.by_hand]
     if by_hand and not applied:
         return stalled(
             "ReleasedByHand",
             f"Deployment '{by_hand[0].name}' runs version '{version}', released by break-glass, and its migration has not "
             f"succeeded. To run it now set the annotation {names.RETRY_AT}: <any new value>.",
         )
-    migrated = "Unknown" if not applied and any(one.adopted == version for one in carriers) else "True"
-    return _rollout(carriers, version, migrated, released)
+    known = "Unknown" if not applied and any(one.adopted == version for one in carriers) else "True"
+    return _rollout(carriers, version, known, released)
 
 
-def _without_carrier(spec: models.Spec, released: Sequence[observed.Deployment]) -> State:
-    if released:
-        one = released[0]
-        return busy("RollingOut", f"Deployment '{one.name}' rolls out version '{one.version}'.", "True")
+def _without_carrier(spec: models.Spec, migrated: str) -> State:
     if spec.version is None:
         return ready("NoVersionWanted", "No Deployment carries the label, so no version is wanted.", "Unknown")
-    return busy("WaitingForDeployment", f"No Deployment carries version '{spec.version}' yet.")
+    return busy("WaitingForDeployment", f"No Deployment carries version '{spec.version}' yet.", migrated)
 
 
 def _rollout(

@@ -42,13 +42,15 @@ class Migration:
         given = self.spec.identity if self.spec else None
         return given or f"{self.namespace}/{self.name}"
 
+    # Both are remembered in status, which has bounds: longer ones are compared by what fits.
+
     @property
     def token(self) -> str:
-        return self.annotations.get(names.RETRY_AT, "")
+        return self.annotations.get(names.RETRY_AT, "")[: models.TEXT_LENGTH]
 
     @property
     def answer(self) -> str:
-        return self.annotations.get(names.ANSWER, "")
+        return self.annotations.get(names.ANSWER, "")[: models.TEXT_LENGTH]
 
     @classmethod
     def of(cls, raw: Json) -> Migration:
@@ -90,7 +92,7 @@ class Deployment:
     held: str
     adopted: str
     failed: str
-    by_hand: str  # the version that break-glass let through, "" for none
+    let_out: str  # "<user> <version>" of the last break-glass, "" for none
     paused: bool
     rolled_out: bool
     stuck: bool
@@ -100,6 +102,15 @@ class Deployment:
     def wants(self) -> bool:
         """Whether its version is not approved."""
         return self.approved != self.version
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether break-glass let its version through."""
+        return self.was_let_out(self.version)
+
+    def was_let_out(self, version: str) -> bool:
+        """Whether break-glass let ``version`` through.  By its end, because a user's name may have blanks in it."""
+        return bool(version) and self.let_out.endswith(f" {version}")
 
     @property
     def template(self) -> Json:
@@ -118,7 +129,7 @@ class Deployment:
             held=annotations.get(names.HELD, ""),
             adopted=annotations.get(names.ADOPTED, ""),
             failed=annotations.get(names.FAILED, ""),
-            by_hand=annotations.get(names.BREAK_GLASS_BY, "").partition(" ")[2],
+            let_out=annotations.get(names.BREAK_GLASS_BY, ""),
             paused=bool(spec.get("paused")),
             rolled_out=_is_rolled_out(raw),
             stuck=_is_stuck(raw),
@@ -152,7 +163,10 @@ def _is_stuck(raw: Json) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """An attempt's Job.  ``finished``: it has a terminal condition; its pods are gone or terminal then."""
+    """An attempt's Job.  ``finished``: it has a terminal condition; its pods are gone or terminal then.
+
+    ``had_pod``: a pod of it has ended, whether or not that pod still exists.
+    """
 
     name: str
     uid: str
@@ -162,6 +176,7 @@ class Job:
     inputs: str
     database: str
     finished: bool
+    had_pod: bool
     owned: bool
     deleting: bool
     created: datetime.datetime
@@ -170,7 +185,8 @@ class Job:
     def of(cls, raw: Json) -> Job:
         meta = raw["metadata"]
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
-        number = labels.get(names.ATTEMPT, "")
+        number, status = labels.get(names.ATTEMPT, ""), raw.get("status") or {}
+        met = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
         return cls(
             name=meta["name"],
             uid=meta["uid"],
@@ -179,10 +195,9 @@ class Job:
             version=annotations.get(names.RUN_VERSION, ""),
             inputs=labels.get(names.INPUTS, ""),
             database=labels.get(names.DATABASE, ""),
-            finished=any(
-                condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-                for condition in (raw.get("status") or {}).get("conditions") or []
-            ),
+            finished=bool(met & {"Complete", "Failed"}),
+            # The Job controller counts a pod before it lets it go (its finalizer), so one of these is there by then.
+            had_pod=bool(met or status.get("failed") or status.get("succeeded") or status.get("uncountedTerminatedPods")),
             owned=bool(meta.get("ownerReferences")),
             deleting="deletionTimestamp" in meta,
             created=parse_time(meta["creationTimestamp"]),

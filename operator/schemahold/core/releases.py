@@ -12,29 +12,54 @@ from schemahold.api import models
 from schemahold.core import attempts, observed
 from schemahold.core.situation import Situation
 
-
-def order(entry: models.Applied) -> tuple[int, int]:
-    """Adopted versions are older than everything we applied; a row not yet known is the newest."""
-    return (0, 0) if entry.outcome == "Adopted" else (1, entry.row if entry.row is not None else 2**63)
+KEPT_VERSIONS = 10
 
 
 def remember(history: Sequence[models.Applied], entry: models.Applied) -> list[models.Applied]:
-    """History with one more applied version, oldest first, the last ten; a version stands in it once."""
+    """History with one more applied version, oldest first, the last ten; a version stands in it once per database."""
     same = next((one for one in history if one.version == entry.version and one.database == entry.database), None)
+    if same is not None and _adds_nothing(entry, same):
+        return list(history)
     rest = [one for one in history if one is not same]
-    if same is not None and (entry.outcome == "Adopted" or entry.row is None):
-        entry = same if same.outcome == "Applied" or entry.outcome == "Adopted" else entry
-    return sorted([*rest, entry], key=order)[-10:]
+    place = _place(entry, rest)
+    return [*rest[:place], entry, *rest[place:]][-KEPT_VERSIONS:]
 
 
-def may_step_back(version: str, released: models.Released | None, history: Iterable[models.Applied], database: str) -> bool:
-    """Whether ``version`` was applied or adopted before the version released last, on the same database reference."""
+def _adds_nothing(entry: models.Applied, same: models.Applied) -> bool:
+    """Whether all of ``entry`` is known: adoption is the least that is known, and an unknown row adds none."""
+    return entry.outcome == "Adopted" or (same.outcome == "Applied" and entry.row in (None, same.row))
+
+
+def _place(entry: models.Applied, rest: Sequence[models.Applied]) -> int:
+    """Adopted versions are older than everything we applied; a row not yet known is the newest."""
+    if entry.outcome == "Adopted":
+        return 0
+    if entry.row is None:
+        return len(rest)
+    later = (
+        place
+        for place, one in enumerate(rest)
+        if one.database == entry.database and one.row is not None and one.row > entry.row
+    )
+    return next(later, len(rest))
+
+
+def may_step_back(
+    version: str, released: models.Released | None, history: Iterable[models.Applied], database: str, by_hand: bool = False
+) -> bool:
+    """Whether ``version`` was applied or adopted before the version released last, on the same database reference.
+
+    ``by_hand``: break-glass let that one out; it was never applied, and is newer than everything that was.  Without it, a
+    released version that history does not know says nothing about what came before.
+    """
     if released is None or released.database != database:
         return False
-    known = {entry.version: order(entry) for entry in history if entry.database == database}
-    # A version that break-glass let out was never applied, and is newer than everything that was.
-    newest = (2, 0)
-    return version in known and known[version] < known.get(released.version, newest)
+    known = [entry.version for entry in history if entry.database == database]
+    if version not in known:
+        return False
+    if released.version not in known:
+        return by_hand
+    return known.index(version) < known.index(released.version)
 
 
 def is_covered(version: str, attempt: models.Attempt | None, now: Situation) -> bool:
@@ -59,8 +84,12 @@ def released_by(
     now: Situation,
 ) -> list[observed.Deployment]:
     """The Deployments that this look releases."""
+    deployments = tuple(deployments)
+    last = status.released
+    by_hand = last is not None and any(one.was_let_out(last.version) for one in deployments)
     return [
         one
         for one in deployments
-        if may_step_back(one.version, status.released, history, now.database) or is_covered(one.version, attempt, now)
+        if may_step_back(one.version, status.released, history, now.database, by_hand)
+        or is_covered(one.version, attempt, now)
     ]

@@ -7,6 +7,7 @@ import datetime
 
 from schemahold.api import models
 from schemahold.api import pod as protocol
+from schemahold.api.models import TEXT_LENGTH
 from schemahold.core import attempts, observed, releases, situation
 from schemahold.core.attempts import Progress
 from schemahold.core.observed import Observed
@@ -92,19 +93,14 @@ def build(look: Observed, spec: models.Spec, policy: Policy, now: datetime.datet
 def _history(look: Observed, here: Situation, found: Progress) -> tuple[models.Applied, ...]:
     """Versions applied or adopted; another ledger's are forgotten, since nothing is known of them there."""
     status, attempt = look.migration.status, found.attempt
-    history = list(status.history)
-    new_ledger = found.report.ledger if found.report else ""
-    if (
-        new_ledger
-        and status.ledger
-        and status.ledger.uuid != new_ledger
-        and attempt
-        and attempt.reason in attempts.SUCCESSES
-    ):
-        history = []
-    for deployment in look.deployments:
-        if deployment.adopted and here.database:
-            entry = models.Applied(version=deployment.adopted, outcome="Adopted", database=here.database)
+    now = _ledger(status, found)
+    is_other = status.ledger is not None and now is not None and now.uuid != status.ledger.uuid
+    history = [] if is_other else list(status.history)
+    known = {entry.version for entry in history}
+    for one in look.deployments:
+        # Only while it is what runs: it ran on the database of then, and a later reference says nothing about that one.
+        if one.adopted and one.adopted == one.approved and one.adopted not in known and here.database:
+            entry = models.Applied(version=one.adopted[:TEXT_LENGTH], outcome="Adopted", database=here.database)
             history = releases.remember(history, entry)
     if attempt and attempt.reason in attempts.SUCCESSES:
         done = models.Applied(
@@ -144,9 +140,14 @@ def mark_released(scene: Scene) -> models.Attempt | None:
 
 
 def ledger(scene: Scene) -> models.Ledger | None:
-    report = scene.found.report
+    """The ledger that answered last."""
+    return _ledger(scene.status, scene.found)
+
+
+def _ledger(status: models.Status, found: Progress) -> models.Ledger | None:
+    report = found.report
     if report is None or not report.ledger or report.reason is protocol.Reason.LEDGER_LOST:
-        return scene.status.ledger
+        return status.ledger
     return models.Ledger(uuid=report.ledger)
 
 

@@ -11,6 +11,7 @@ import hashlib
 from schemahold.api import durations, models, names
 from schemahold.api import pod as protocol
 from schemahold.core import attempts, decision, events, idle, job, observed, verdicts
+from schemahold.core import scene as scenes
 from schemahold.core.attempts import Progress
 from schemahold.core.conditions import State, busy, stalled
 from schemahold.core.decision import Event, Write
@@ -39,23 +40,24 @@ def step(scene: Scene) -> Step:
     found = scene.found
     if found.running:
         return _running(scene)
+    migrated = idle.migrated(scene.here, scene.history)
     if scene.spec.suspend:
-        return Step(state=idle.suspended(scene.here.wanted))
+        return Step(state=idle.suspended(scene.here.wanted, migrated))
     if scene.look.migration.deleting:
-        return Step(state=busy("Deleting", "The SchemaMigration is being deleted; nothing starts any more."))
+        return Step(state=busy("Deleting", "The SchemaMigration is being deleted; nothing starts any more.", migrated))
     if _needs_attempt(scene):
         return _next(scene)
     others = [one for one in scene.waiting if one.version != scene.here.target]
     if others:
-        return Step(state=idle.waiting_for_version(others, scene.here.target, scene.spec))
+        return Step(state=idle.waiting_for_version(others, scene.here.target, scene.spec, migrated))
     return Step(state=idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released))
 
 
 def _needs_attempt(scene: Scene) -> bool:
-    if any(one.version == scene.here.target for one in scene.waiting) or (scene.here.ambiguous and scene.waiting):
-        return True
     source, last = scene.here.source, scene.found.attempt
-    if source is None or source.by_hand != source.version or source.version != scene.here.target:
+    if any(one.version == scene.here.target or source is None for one in scene.waiting):
+        return True
+    if source is None or not source.by_hand or source.version != scene.here.target:
         return False
     # Rule 10: released by hand, nothing starts by itself; a retry token asks for it.
     token = scene.look.migration.token
@@ -68,11 +70,11 @@ def _running(scene: Scene) -> Step:
         text = f"Job '{found.foreign.name}' of a deleted SchemaMigration with this name is still running."
         return Step(state=busy("Running", text), requeue=None)
     assert attempt is not None
-    if found.missing_pod:
-        return _without_pod(scene, attempt)
     reason = attempts.useless(found, scene.plea, _is_wanted(scene))
     if reason:
         return _give_up(scene, attempt, attempts.REPLACED, reason)
+    if found.missing_pod:
+        return _without_pod(scene, attempt)
     left = attempts.overdue(found, scene.spec, scene.now)
     if left is not None and left <= 0:
         text = (
@@ -85,7 +87,7 @@ def _running(scene: Scene) -> Step:
 def _is_wanted(scene: Scene) -> bool:
     """An attempt for a version released by hand stays useful: its success makes it Applied."""
     source = scene.here.source
-    by_hand = source is not None and source.by_hand == source.version == scene.here.target
+    by_hand = source is not None and source.by_hand and source.version == scene.here.target
     return scene.here.wants_target or by_hand
 
 
@@ -111,11 +113,6 @@ def _running_state(found: Progress, attempt: models.Attempt) -> State:
 def _without_pod(scene: Scene, attempt: models.Attempt) -> Step:
     found = scene.found
     assert found.job is not None
-    useless = attempts.useless(found, scene.plea, _is_wanted(scene))
-    if useless:
-        write = decision.DeleteJob(name=found.job.name, uid=found.job.uid)
-        given_up = attempt.model_copy(update={"reason": attempts.REPLACED, "message": useless})
-        return Step(state=busy("WaitingForLock", useless), writes=(write,), attempt=given_up)
     why = scene.look.job_events or "the cluster gave no reason; see `kubectl describe job`"
     text = f"Job '{found.job.name}' has had no pod for {scene.policy.pod_timeout:g} s: {why}"
     return Step(state=stalled("PodNotCreated", text), requeue=BUSY_POLL, attempt=attempt)
@@ -144,7 +141,8 @@ def _next(scene: Scene) -> Step:
     verdict = attempts.following(scene.found.attempt, scene.outcome, scene.plea, scene.now)
     settling = _settling(scene)
     if isinstance(verdict, attempts.Stop):
-        return Step(state=stalled(verdict.reason, verdict.message), settling=settling)
+        migrated = "Unknown" if verdict.reason in _NOBODY_KNOWS else "False"
+        return Step(state=stalled(verdict.reason, verdict.message, migrated), settling=settling)
     if isinstance(verdict, attempts.Wait):
         return Step(state=busy(verdict.reason, verdict.message), requeue=verdict.seconds, settling=settling)
     left = _settle_left(scene, settling)
@@ -155,6 +153,9 @@ def _next(scene: Scene) -> Step:
     if blocked:
         return Step(state=busy("WaitingForLock", blocked), requeue=BUSY_POLL, settling=settling)
     return _start(scene, verdict, settling)
+
+
+_NOBODY_KNOWS = (attempts.OUTCOME_UNKNOWN, attempts.LEDGER_LOST)
 
 
 def _refused_before_start(scene: Scene) -> State | None:
@@ -177,26 +178,40 @@ def _refused_before_start(scene: Scene) -> State | None:
             "WaitingForDeployment",
             f"The source, Deployment '{here.source.name}', carries version '{here.source.version}', not '{here.target}'.",
         )
+    if len(here.target) > models.VERSION_LENGTH:
+        return stalled(
+            "InvalidVersion",
+            f"The version of Deployment '{here.source.name}' ('{here.target[:40]}…') has {len(here.target)} characters: "
+            f"shorten the template annotation {names.VERSION_ANNOTATION} to at most {models.VERSION_LENGTH}.",
+        )
     return None
 
 
 def _settling(scene: Scene) -> models.Settling | None:
     """Since when version and inputs have stood still; kept only where settling is asked for (rule 2)."""
-    last = scene.found.attempt
-    if scene.spec.version is not None and (last is None or last.version != scene.here.target):
+    last, target = scene.found.attempt, scene.here.target
+    tried = (last is not None and last.version == target) or any(one.version == target for one in scene.look.jobs)
+    if scene.spec.version is not None and not tried:
         return None
-    key = hashlib.sha256(f"{scene.here.target}\n{scene.here.inputs}".encode()).hexdigest()[:16]
+    return settled(scene) or models.Settling(key=_settling_key(scene), since=observed.format_time(scene.now))
+
+
+def settled(scene: Scene) -> models.Settling | None:
+    """What status remembers of settling, if it is about what would run now."""
     before = scene.status.settling
-    if before is not None and before.key == key:
-        return before
-    return models.Settling(key=key, since=observed.format_time(scene.now))
+    return before if before is not None and before.key == _settling_key(scene) else None
+
+
+def _settling_key(scene: Scene) -> str:
+    return hashlib.sha256(f"{scene.here.target}\n{scene.here.inputs}".encode()).hexdigest()[:16]
 
 
 def _settle_left(scene: Scene, settling: models.Settling | None) -> float:
     if settling is None:
         return 0.0
     stood = (scene.now - observed.parse_time(settling.since)).total_seconds()
-    return durations.seconds(scene.spec.settle) - stood
+    # No longer than asked for: a clock that was set back must not make it wait for hours.
+    return durations.seconds(scene.spec.settle) - max(0.0, stood)
 
 
 def _blocked(scene: Scene) -> str:
@@ -240,6 +255,7 @@ def _start(scene: Scene, start: attempts.Start, settling: models.Settling | None
         answer=start.answer,
         tries=start.tries,
         accepts=start.accepts,
+        any_ledger=start.any_ledger,
         started_at=observed.format_time(scene.now),
     )
     finalizer = () if names.RUNNING_FINALIZER in migration.finalizers else (decision.SetFinalizer(present=True),)
@@ -257,7 +273,7 @@ def _start(scene: Scene, start: attempts.Start, settling: models.Settling | None
 def _ask(scene: Scene, start: attempts.Start, number: int) -> protocol.Ask:
     migration, spec, here = scene.look.migration, scene.spec, scene.here
     adopted = next((one.adopted for one in scene.look.deployments if one.adopted and one.adopted != here.target), "")
-    ledger = scene.status.ledger
+    ledger = scenes.ledger(scene)  # this look may be the first to have read it
     return protocol.Ask(
         ledger_name=migration.identity,
         phase="expand",

@@ -76,9 +76,16 @@ def _of_migrate(pod: observed.Pod) -> Verdict:
         stage=Stage.ENDED,
         reason=report.reason,
         message=redact.redact(message),
-        exit_code=report.exit_code if report.exit_code is not None else pod.migrate.exit_code,
+        exit_code=_users_code(report, pod.migrate.exit_code),
         report=report,
     )
+
+
+def _users_code(report: protocol.Report, code: int | None) -> int | None:
+    """The command's exit code; the script's own 79 is nobody's, and says no more than the report."""
+    if report.exit_code is not None or code == protocol.EXIT_NOT_RECORDED:
+        return report.exit_code
+    return code
 
 
 def _of_gate(pod: observed.Pod) -> Verdict:

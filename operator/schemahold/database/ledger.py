@@ -175,9 +175,10 @@ def _create(on: session.Session) -> None:
     """Make what is missing, in one transaction under a key of its own.
 
     Interleaving: two pods find no ledger at once; without the key both would create, and one fail on a system catalog's
-    unique index.
+    unique index.  The one that waits for the key has cached that there is no schema, and waiting for an advisory lock does
+    not make the server look again; opening any table does.
     """
-    begin = f"SELECT pg_advisory_xact_lock({_key('create')});"
+    begin = f"SELECT pg_advisory_xact_lock({_key('create')}); SELECT FROM pg_catalog.pg_namespace WHERE false;"
     try:
         [(schema,)] = on.fetch("SELECT to_regnamespace('schemahold') IS NOT NULL")
         make = "" if schema else CREATE_SCHEMA + ";"

@@ -6,7 +6,7 @@ import sys
 
 from schemahold.api import pod
 from schemahold.core import redact
-from schemahold.runner import environment, files, gate, protocol
+from schemahold.runner import environment, files, gate
 
 
 def main(arguments: list[str]) -> int:
@@ -21,10 +21,10 @@ def main(arguments: list[str]) -> int:
         return _run(arguments[0], env)
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
-        if arguments[0] == "lock" and not (env.shared / protocol.HELD).exists():
+        if arguments[0] == "lock" and not (env.shared / messages.HELD).exists():
             # The gate waits for our word; after it has passed, being restarted by the kubelet is better than any word.
             report = pod.Report(reason=pod.Reason.RUNNER_ERROR, message=redact.redact(message))
-            files.write(env.shared / protocol.STOPPED, report.to_json() + "\n")
+            files.write(env.shared / messages.STOPPED, report.to_json() + "\n")
         return _fault(message)
 
 

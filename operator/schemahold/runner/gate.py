@@ -11,7 +11,7 @@ import signal
 import time
 
 from schemahold.api import pod
-from schemahold.runner import environment, files, protocol
+from schemahold.runner import environment, files, messages, protocol
 
 # lock answers within lock.timeout and a few round trips; a pod whose lock cannot even say no must not hang for ever.
 PATIENCE = 120.0
@@ -44,10 +44,10 @@ def _wait(env: environment.Environment, signals: _Signals) -> int:
     said = ""
     deadline = time.monotonic() + env.ask.lock_timeout + PATIENCE
     while True:
-        stopped = files.read(env.shared / protocol.STOPPED)
+        stopped = files.read(env.shared / messages.STOPPED)
         if stopped is not None:
             return _stop(env, pod.Report.from_json(stopped))
-        if (env.shared / protocol.HELD).exists():
+        if (env.shared / messages.HELD).exists():
             print("the lock is held and the ledger says go", flush=True)
             return 0
         if signals.terminated:
@@ -56,7 +56,7 @@ def _wait(env: environment.Environment, signals: _Signals) -> int:
         if time.monotonic() > deadline:
             message = "container lock has not decided in time; see its log"
             return _stop(env, pod.Report(reason=pod.Reason.RUNNER_ERROR, message=message))
-        progress = (files.read(env.shared / protocol.PROGRESS) or "").strip()
+        progress = (files.read(env.shared / messages.PROGRESS) or "").strip()
         if progress and progress != said:
             said = progress
             print(progress, flush=True)

@@ -22,7 +22,7 @@ import psycopg
 from schemahold.api import pod
 from schemahold.core import redact
 from schemahold.database import faults, ledger, lock, session, urls
-from schemahold.runner import environment, files, protocol
+from schemahold.runner import environment, files, messages, protocol
 
 SESSION = "session"  # in the shared directory: the server process of our last session
 
@@ -40,7 +40,7 @@ class _Driver:
 
     def __init__(self, env: environment.Environment) -> None:
         self._env = env
-        self._inbox: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[messages.Event] = queue.SimpleQueue()
         self._worker = _Worker(env, self._inbox)
         self._protocol = protocol.Protocol(
             env.ask,
@@ -58,30 +58,30 @@ class _Driver:
     def run(self) -> int:
         self._worker.start()
         found = self._files()
-        self._seen = {name for name in (protocol.EXIT,) if name in found}
+        self._seen = {name for name in (messages.EXIT,) if name in found}
         self._perform(self._protocol.begin(found, time.monotonic(), held_for=self._held_for()))
         while not self._exit:
             for event in self._events():
                 self._perform(self._protocol.handle(event, time.monotonic()))
         return 0
 
-    def _events(self) -> list[protocol.Event]:
+    def _events(self) -> list[messages.Event]:
         """What has happened; waits for up to one look's time."""
         with contextlib.suppress(queue.Empty):
             return [self._inbox.get(timeout=protocol.FILE_POLL)]
-        events: list[protocol.Event] = []
+        events: list[messages.Event] = []
         if self._terminated and "SIGTERM" not in self._seen:
             self._seen.add("SIGTERM")
-            events.append(protocol.Terminated())
-        if protocol.ASK not in self._seen and (self._env.shared / protocol.ASK).exists():
-            self._seen.add(protocol.ASK)
-            events.append(protocol.AskSeen())
-        if protocol.EXIT not in self._seen:
-            text = files.read(self._env.shared / protocol.EXIT)
+            events.append(messages.Terminated())
+        if messages.ASK not in self._seen and (self._env.shared / messages.ASK).exists():
+            self._seen.add(messages.ASK)
+            events.append(messages.AskSeen())
+        if messages.EXIT not in self._seen:
+            text = files.read(self._env.shared / messages.EXIT)
             if text is not None:
-                self._seen.add(protocol.EXIT)
-                events.append(protocol.ExitSeen(text))
-        return events or [protocol.Tick()]
+                self._seen.add(messages.EXIT)
+                events.append(messages.ExitSeen(text))
+        return events or [messages.Tick()]
 
     def _files(self) -> dict[str, str]:
         found = {}
@@ -92,41 +92,41 @@ class _Driver:
 
     def _held_for(self) -> float:
         try:
-            return max(0.0, time.time() - (self._env.shared / protocol.HELD).stat().st_mtime)
+            return max(0.0, time.time() - (self._env.shared / messages.HELD).stat().st_mtime)
         except FileNotFoundError:
             return 0.0
 
-    def _perform(self, actions: list[protocol.Action]) -> None:
+    def _perform(self, actions: list[messages.Action]) -> None:
         for action in actions:
             match action:
-                case protocol.WriteFile(name, text):
+                case messages.WriteFile(name, text):
                     files.write(self._env.shared / name, redact.redact(text))
-                case protocol.WriteReport(report):
+                case messages.WriteReport(report):
                     files.termination_message(self._env.termination, redact.redact(report.to_json()))
-                case protocol.Log(line):
+                case messages.Log(line):
                     print(redact.redact(line), flush=True)
-                case protocol.TakeAsk():
+                case messages.TakeAsk():
                     self._take_ask()
-                case protocol.Exit():
+                case messages.Exit():
                     self._exit = True
                 case _:
                     self._worker.requests.put(action)
 
     def _take_ask(self) -> None:
         try:
-            (self._env.shared / protocol.ASK).rename(self._env.shared / protocol.ASKED)
+            (self._env.shared / messages.ASK).rename(self._env.shared / messages.ASKED)
         except FileNotFoundError:
-            self._inbox.put(protocol.AskGone())
+            self._inbox.put(messages.AskGone())
         else:
-            self._inbox.put(protocol.AskTaken())
+            self._inbox.put(messages.AskTaken())
 
 
 class _Worker(threading.Thread):
     """One request, one event.  Dies with the process."""
 
-    def __init__(self, env: environment.Environment, events: queue.SimpleQueue[protocol.Event]) -> None:
+    def __init__(self, env: environment.Environment, events: queue.SimpleQueue[messages.Event]) -> None:
         super().__init__(daemon=True, name="database")
-        self.requests: queue.SimpleQueue[protocol.Request] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[messages.Request] = queue.SimpleQueue()
         self._env = env
         self._events = events
         self._key = lock.key(env.ask.lock_name)
@@ -138,15 +138,15 @@ class _Worker(threading.Thread):
         while True:
             self._events.put(self._answer(self.requests.get()))
 
-    def _answer(self, request: protocol.Request) -> protocol.Event:
+    def _answer(self, request: messages.Request) -> messages.Event:
         try:
-            if isinstance(request, protocol.Connect):
+            if isinstance(request, messages.Connect):
                 return self._connect(request)
-            if isinstance(request, protocol.Disconnect):
+            if isinstance(request, messages.Disconnect):
                 self._close()
-                return protocol.Done()
+                return messages.Done()
             if self._session is None:
-                return protocol.Lost("there is no session")
+                return messages.Lost("there is no session")
             return self._perform(request, self._session)
         except faults.Lost as lost:
             self._session = None
@@ -158,7 +158,7 @@ class _Worker(threading.Thread):
         except Exception as error:
             return _failed(request, pod.Reason.RUNNER_ERROR, f"{type(error).__name__}: {redact.redact(str(error))}")
 
-    def _sql_error(self, request: protocol.Request, error: psycopg.Error) -> protocol.Event:
+    def _sql_error(self, request: messages.Request, error: psycopg.Error) -> messages.Event:
         text = redact.redact(" ".join(str(error).split()))
         match error:
             case psycopg.errors.ReadOnlySqlTransaction():  # the server has become a standby under us
@@ -177,36 +177,36 @@ class _Worker(threading.Thread):
 
     # -- requests
 
-    def _perform(self, request: protocol.Request, on: session.Session) -> protocol.Event:
+    def _perform(self, request: messages.Request, on: session.Session) -> messages.Event:
         ask, uid = self._env.ask, self._env.pod_uid
         match request:
-            case protocol.TryLock():
+            case messages.TryLock():
                 return self._try_lock(on)
-            case protocol.Unlock():
+            case messages.Unlock():
                 lock.unlock(on, self._key)
-            case protocol.Ping():
+            case messages.Ping():
                 on.fetch("SELECT 1")
-            case protocol.Look():
+            case messages.Look():
                 seen = ledger.look(on, ask, pod_uid=uid, lock_key=self._key)
-                return protocol.Looked(rows=seen.rows, now=seen.now, server_started=seen.server_started)
-            case protocol.Adopt(version):
+                return messages.Looked(rows=seen.rows, now=seen.now, server_started=seen.server_started)
+            case messages.Adopt(version):
                 ledger.adopt(on, name=ask.ledger_name, phase=ask.phase, version=version)
-            case protocol.TurnUnknown(verdict):
+            case messages.TurnUnknown(verdict):
                 ledger.turn_unknown(on, verdict.row, verdict.note)
-            case protocol.Settle(verdict):
+            case messages.Settle(verdict):
                 alive = ledger.settle(on, verdict, answered_by=ask.answered_by)
-                return protocol.BackendsAlive(alive) if alive else protocol.Done()
-            case protocol.WriteRunning(server, supersede, note):
-                return protocol.Started(self._write_running(on, server, supersede, note))
-            case protocol.Beat(row):
-                return protocol.StateSeen(ledger.beat(on, row=row, pod_uid=uid))
-            case protocol.Record(row, state, code, note):
-                return protocol.StateSeen(
+                return messages.BackendsAlive(alive) if alive else messages.Done()
+            case messages.WriteRunning(server, supersede, note):
+                return messages.Started(self._write_running(on, server, supersede, note))
+            case messages.Beat(row):
+                return messages.StateSeen(ledger.beat(on, row=row, pod_uid=uid))
+            case messages.Record(row, state, code, note):
+                return messages.StateSeen(
                     ledger.record(on, row=row, pod_uid=uid, state=state, exit_code=code, note=note)
                 )
-            case protocol.Withdraw(row):
+            case messages.Withdraw(row):
                 ledger.withdraw(on, row=row, pod_uid=uid)
-        return protocol.Done()
+        return messages.Done()
 
     def _write_running(
         self, on: session.Session, server: Any, supersede: int | None, note: str
@@ -222,16 +222,16 @@ class _Worker(threading.Thread):
             note=note,
         )
 
-    def _try_lock(self, on: session.Session) -> protocol.Event:
+    def _try_lock(self, on: session.Session) -> messages.Event:
         if lock.try_lock(on, self._key):
-            return protocol.LockTaken()
+            return messages.LockTaken()
         holder = lock.holder(on, self._key)
         if holder is None:
-            return protocol.LockBusy("a session that has just let go", False)
+            return messages.LockBusy("a session that has just let go", False)
         live = ledger.live_run(on, lock_key=self._key, stale_after=self._env.ask.stale_after)
-        return protocol.LockBusy(str(holder), holder.is_ours and live is not None)
+        return messages.LockBusy(str(holder), holder.is_ours and live is not None)
 
-    def _connect(self, request: protocol.Connect) -> protocol.Event:
+    def _connect(self, request: messages.Connect) -> messages.Event:
         self._close()
         ask = self._env.ask
         target = self._read_target()
@@ -242,7 +242,7 @@ class _Worker(threading.Thread):
             pooler = opened.facts.pooler
             if pooler and not ask.allow_pooler:
                 opened.close()
-                return protocol.Connected(server=opened.facts.server, ledger=request.expected, pooler=pooler)
+                return messages.Connected(server=opened.facts.server, ledger=request.expected, pooler=pooler)
             if not pooler:
                 self._end_previous(opened)
             identity = ledger.ensure(opened, expected=request.expected)
@@ -260,7 +260,7 @@ class _Worker(threading.Thread):
             raise
         self._session = opened
         self._note_session(opened)
-        return protocol.Connected(
+        return messages.Connected(
             server=opened.facts.server, ledger=identity, pooler=pooler, options_refused=refused
         )
 
@@ -307,10 +307,10 @@ class _Worker(threading.Thread):
 
 
 def _failed(
-    request: protocol.Request, reason: pod.Reason, message: str, *, retry: bool = False, lost: bool = False
-) -> protocol.Event:
-    if isinstance(request, protocol.Connect):
-        return protocol.ConnectFailed(reason, message, retry or lost)
+    request: messages.Request, reason: pod.Reason, message: str, *, retry: bool = False, lost: bool = False
+) -> messages.Event:
+    if isinstance(request, messages.Connect):
+        return messages.ConnectFailed(reason, message, retry or lost)
     if lost:
-        return protocol.Lost(message)
-    return protocol.Refused(reason, message)
+        return messages.Lost(message)
+    return messages.Refused(reason, message)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,57 @@ PATIENCE = 90.0  # seconds; generous, because a busy machine is no failure
 SHOP = ("python", "-m", "shop.server")
 ALEMBIC = ("alembic", "upgrade", "head")
 NO_SHELL = "no-shell:v1"
+
+# kubectl's WebSocket client may discard what a fast command wrote ("Unknown stream id 1, discarding message"): a query
+# then seems to have no rows. SPDY has not that race.
+os.environ.setdefault("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """Everything of some kinds that the namespace has had since it began: a watch misses nothing between two looks."""
+
+    stage: Stage
+    kinds: tuple[str, ...]
+    reels: tuple[Path, ...]
+
+    def states(self, kind: str) -> list[Json]:
+        """Every state that every object of the kind has been in, in order; at last those that exist now."""
+        lines = self.reels[self.kinds.index(kind)].read_text().splitlines()
+        seen = [json.loads(line) for line in lines if line.endswith("}")]
+        return [one["object"] for one in seen if one["type"] in ("ADDED", "MODIFIED", "DELETED")] + self.stage.items(kind)
+
+    def versions(self, app: str = "shop-api") -> set[str]:
+        """Versions of which a Deployment has ever had a ReplicaSet or a pod."""
+        replica_sets = [one["spec"]["template"] for one in self.states("replicasets")]
+        found = [one["metadata"] for one in [*replica_sets, *self.states("pods")]]
+        return {meta["annotations"][VERSION] for meta in found if meta["labels"].get("app") == app}
+
+
+_LISTS = {
+    "deployments": "/apis/apps/v1/namespaces/{}/deployments",
+    "pods": "/api/v1/namespaces/{}/pods",
+    "replicasets": "/apis/apps/v1/namespaces/{}/replicasets",
+    "jobs": "/apis/batch/v1/namespaces/{}/jobs",
+    "schemamigrations": "/apis/schemahold.dev/v1alpha1/namespaces/{}/schemamigrations",
+    "endpointslices": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+}
+
+
+@contextmanager
+def filmed(here: Stage, *kinds: str) -> Iterator[Film]:
+    """Films ReplicaSets and pods, or the given kinds."""
+    kinds = kinds or ("replicasets", "pods")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as watches:
+        reels = tuple(Path(folder) / kind for kind in kinds)
+        for kind, reel in zip(kinds, reels, strict=True):
+            path = _LISTS[kind].format(here.namespace)
+            since = here.api.get(path)["metadata"]["resourceVersion"]
+            raw = ["get", "--raw", f"{path}?watch=true&resourceVersion={since}&timeoutSeconds=600"]
+            words = [here.kubectl.binary, f"--kubeconfig={here.kubectl.kubeconfig}", *raw]
+            watch = watches.enter_context(subprocess.Popen(words, stdout=watches.enter_context(reel.open("w"))))
+            watches.callback(watch.terminate)
+        yield Film(here, kinds, reels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +114,46 @@ class Stage:
         words = [f"schemahold.dev/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
         return self.kubectl("annotate", "--overwrite", what, *words, user=user)
 
+    def change(self, what: str, patch: Json, user: User | None = None) -> tuple[int, str]:
+        """A merge patch of kind/name; code and words of kubectl."""
+        return self.kubectl("patch", what, "--type=merge", "-p", json.dumps(patch), user=user)
+
+    def retry(self, token: str, name: str = "shop") -> None:
+        code, said = self.annotate(f"schemamigration/{name}", retry_at=token)
+        assert code == 0, said
+
+    def grant(self) -> None:
+        """EDITOR may what Kubernetes' own `edit` allows, APPROVER approves as well: by the roles that the chart brings."""
+        editor, approver = hold_support.EDITOR, hold_support.APPROVER
+        for user, role in [(editor, "edit"), (approver, "edit"), (approver, f"{OPERATOR}-approver")]:
+            self.run("create", "rolebinding", f"{user.name}-{role}", f"--clusterrole={role}", f"--user={user.name}")
+        for user, verb, kind in [(editor, "patch", "deployments"), (approver, "approve", "schemamigrations")]:
+            self.until(f"{user.name} may {verb} {kind}", lambda u=user, v=verb, k=kind: self.may(u, v, k), 30)
+
+    def may(self, user: User, verb: str, kind: str) -> bool:
+        return self.kubectl("auth", "can-i", verb, kind, user=user)[0] == 0
+
     # Reading
+
+    def message(self, name: str = "shop") -> str:
+        """The Ready condition's words."""
+        return str(self.condition("Ready", name).get("message", ""))
+
+    def log(self, pod: str, container: str) -> str:
+        """What a container wrote; "" when it has not begun."""
+        code, said = self.kubectl("logs", pod, "-c", container)
+        return said if code == 0 else ""
+
+    def said(self, name: str = "shop") -> str:
+        """All that we say where more people may read than may read Secrets: status, Events, lock, gate, the operator."""
+        parts = [json.dumps(self.status(name)), self.run("get", "events", "-o", "json")]
+        parts += [json.dumps(pod["status"]) for pod in self.attempt_pods(name)]
+        pods = [pod["metadata"]["name"] for pod in self.attempt_pods(name)]
+        parts += [self.log(pod, container) for pod in pods for container in ("lock", "gate")]
+        operator = dataclasses.replace(self.kubectl, namespace=OPERATOR)
+        code, log = operator("logs", f"deployment/{OPERATOR}")
+        assert code == 0, log
+        return "\n".join([*parts, log])
 
     def get(self, kind: str, name: str) -> Json | None:
         code, said = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
@@ -187,6 +279,10 @@ class Stage:
         """What migrate itself wrote (`shop.journal`)."""
         return [row for row in self.rows("select * from journal order by id") if row["event"] == "start"]
 
+    def tell(self) -> None:
+        """Lets a migrate command that is UNTIL_TOLD come to its end."""
+        self.sql("create table told ()")
+
     @property
     def url(self) -> str:
         return f"postgresql://{self.database}:{self.database}@postgres.{DATABASES}.svc:5432/{self.database}"
@@ -255,6 +351,22 @@ def deployment(
 def journal(seconds: float = 0, code: int = 0) -> tuple[str, ...]:
     """A migrate command that writes its start and end into the database; the Deployment must run the shop's image."""
     return ("python", "-m", "shop.journal", "run", str(seconds), str(code))
+
+
+# A migrate command that runs until the story says `here.tell()`; of the shop's image.
+UNTIL_TOLD = (
+    "python",
+    "-c",
+    "import time\n"
+    "from shop import database, journal\n"
+    "journal.write('start')\n"
+    "while True:\n"
+    "    with database.connect() as connection:\n"
+    "        if connection.execute(\"select to_regclass('public.told') is not null\").fetchone()[0]:\n"
+    "            break\n"
+    "    time.sleep(0.2)\n"
+    "journal.write('end')\n",
+)
 
 
 def shop(version: str, **more: Any) -> Json:
@@ -344,6 +456,41 @@ def _postgres() -> Json:
         "spec": {"selector": labels, "ports": [{"port": 5432}]},
     }
     return {"apiVersion": "v1", "kind": "List", "items": [deployed, service]}
+
+
+def own_postgres(
+    name: str,
+    *,
+    password: str,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    tls: Mapping[str, str] | None = None,
+) -> list[Json]:
+    """A Postgres of the story's own: user, database and host are ``name``.  ``tls``: `tls.crt` and `tls.key` as text."""
+    values = {"POSTGRES_USER": name, "POSTGRES_PASSWORD": password, "POSTGRES_DB": name, **(env or {})}
+    container: Json = {
+        "name": "postgres",
+        "image": "postgres:17",
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-c", "fsync=off", *args],
+        "env": [{"name": key, "value": value} for key, value in values.items()],
+        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1", "-U", name]}, "periodSeconds": 1},
+    }
+    pod: Json = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    objects: list[Json] = []
+    if tls:
+        container["args"] += ["-c", "ssl=on", "-c", "ssl_cert_file=/tls/tls.crt", "-c", "ssl_key_file=/tls/tls.key"]
+        container["volumeMounts"] = [{"name": "tls", "mountPath": "/tls"}]
+        # Postgres takes a key of root's that its group may read: 999 is its group.
+        pod["volumes"] = [{"name": "tls", "secret": {"secretName": f"{name}-tls", "defaultMode": 0o640}}]
+        pod["securityContext"] = {"fsGroup": 999}
+        objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-tls"}, "stringData": {**tls}})
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    objects.append({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec})
+    ports = {"selector": labels, "ports": [{"port": 5432}]}
+    return [*objects, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": ports}]
 
 
 def connect() -> Api:

@@ -1,0 +1,71 @@
+"""Follow mode: nothing says a version, so the version is the image, and a command may come after its image."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.cluster.stories.stage import Stage, migration, shop
+
+
+def _writes(word: str) -> tuple[str, ...]:
+    """A migrate command that leaves its own word and its image's release in the database."""
+    return ("sh", "-c", f'JOURNAL_WHO="{word} $SHOP_VERSION" exec python -m shop.journal start')
+
+
+def _rollout(here: Stage) -> None:
+    """What the docs tell the user of follow mode to wait with."""
+    here.run("rollout", "status", "deployment/shop-api", "--timeout=55s")
+
+
+def _ran(here: Stage) -> list[str]:
+    return [row["who"] for row in here.starts()]
+
+
+@pytest.mark.parametrize("late", [0.1, 3.0], ids=["100-ms-late", "3-s-late"])
+def test_a_command_that_comes_after_its_image_runs_once_and_with_it(here: Stage, late: float) -> None:
+    here.apply(shop(""), migration(None, _writes("first")))
+    _rollout(here)
+    here.await_reason("Applied")
+    here.apply(migration(None, _writes("first"), settle="5s"))
+
+    here.apply(shop("", image="shop:v2"))
+    time.sleep(late)  # the story itself: Helm's second write
+    assert here.is_held()
+    here.apply(migration(None, _writes("second"), settle="5s"))
+    _rollout(here)
+    here.await_reason("Applied")
+
+    assert _ran(here) == ["first v1", "second v2"]
+    assert [(row["version"], row["state"]) for row in here.ledger()] == [("shop:v1", "succeeded"), ("shop:v2", "succeeded")]
+    assert len(here.jobs()) == 2
+
+
+def test_a_deployment_that_ran_before_is_adopted_upgraded_and_rolled_back(here: Stage) -> None:
+    here.apply(shop("", migration=None))
+    _rollout(here)
+    here.apply(migration(None, _writes("ours")))
+    here.await_reason("NoVersionWanted")
+
+    here.run("label", "deployment/shop-api", "schemahold.dev/migration=shop")
+    here.await_reason("Adopted")
+    assert here.condition("Ready")["status"] == "True"
+    assert here.condition("Migrated")["status"] == "Unknown"
+    assert here.condition("Released")["status"] == "True"
+    assert (here.annotation("adopted"), here.annotation("approved")) == ("shop:v1", "shop:v1")
+    assert here.jobs() == []
+    assert here.ledger() == []
+
+    here.apply(shop("", image="shop:v2"))
+    _rollout(here)
+    here.await_reason("Applied")
+    assert _ran(here) == ["ours v2"]
+    assert [(row["version"], row["state"]) for row in here.ledger()] == [("shop:v1", "adopted"), ("shop:v2", "succeeded")]
+
+    here.apply(shop("", image="shop:v1"))
+    _rollout(here)
+    here.until("the adopted version runs again", lambda: here.annotation("approved") == "shop:v1")
+    here.await_reason("Adopted")
+    assert _ran(here) == ["ours v2"]
+    assert len(here.jobs()) == 1, "a step back needs no attempt"
