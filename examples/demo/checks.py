@@ -93,7 +93,7 @@ def old_serves(looks: Looks) -> Check:
     answers = {name for name, n in last.versions.items() if n > first.versions.get(name, 0)}
     failed = last.failed - first.failed
     count = last.answered - first.answered
-    seen = f"{fewest} pods, {failed} of {count} failed"
+    seen = f"{fewest} pods, {failed}/{count} failed"
     ok = fewest == REPLICAS and not failed and count > 0 and answers == {looks.old}
     return looks.check(f"{looks.old} serves meanwhile", f"{REPLICAS} pods, 0 failed", seen, ok)
 

@@ -199,15 +199,15 @@ class Run:
         new = edited(old, self.rng)
         path = f"{self.place.deployments}/{old['metadata']['name']}"
         if self.rng.random() < 0.4:
-            shown = {**old, "metadata": {k: v for k, v in old["metadata"].items() if k not in REPLACED_FIELDS}}
-            self._compare(old, new, user, self._send("PATCH", path, merge_patch(shown, new), user))
+            self._compare(old, new, user, self._send("PATCH", path, merge_patch(_unversioned(old), new), user))
         else:
             self._compare(old, new, user, self._send("PUT", path, new, user))
 
     def write_status(self, old: Json, user: User) -> None:
         new = edited(old, self.rng)
         path = f"{self.place.deployments}/{old['metadata']['name']}/status"
-        reply = self._send("PUT", path, new, user)
+        # A patch, as the Deployment controller may have changed the status since.
+        reply = self._send("PATCH", path, merge_patch(_unversioned(old), new), user)
         kept = {**new, "spec": old["spec"], "metadata": {**new["metadata"], "labels": old["metadata"].get("labels")}}
         wanted = hold.restored_on_status(hold.state_of(old), hold.state_of(kept))
         self._count("status", restored=wanted != hold.state_of(kept))
@@ -280,6 +280,7 @@ def place() -> Iterator[Place]:
         yield made
 
 
+@pytest.mark.timeout(1200)  # half a minute on an idle machine
 def test_the_policies_are_the_function(place: Place) -> None:
     run = Run(place, SEED)
     for _ in range(WRITES):
@@ -333,6 +334,7 @@ def is_net(document: Json) -> bool:
     return document["kind"].startswith("Validating") and name.endswith("-net")
 
 
+@pytest.mark.timeout(600)
 def test_the_net_is_the_function_too() -> None:
     api = support.connect()
     if support.installed(api):

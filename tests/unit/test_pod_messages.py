@@ -52,3 +52,40 @@ def test_the_users_words_are_no_report(text: str) -> None:
 
 def test_a_report_with_fields_of_a_newer_runner_is_none_of_ours() -> None:
     assert pod.Report.from_json('{"reason": "Failed", "more": 1}') is None
+
+
+def test_a_fault_of_ours_is_told_to_the_gate_while_it_waits(tmp_path, monkeypatch, capsys) -> None:
+    from schemahold.runner import __main__ as entry
+    from schemahold.runner import lock, messages
+
+    monkeypatch.setenv(pod.ENV_ASK, ASK.to_json())
+    monkeypatch.setenv(pod.ENV_POD_UID, "u")
+    monkeypatch.setenv("SCHEMAHOLD_SHARED", str(tmp_path))
+    monkeypatch.setenv("SCHEMAHOLD_TERMINATION_LOG", str(tmp_path / "termination"))
+
+    def fault(_env: object) -> int:
+        raise RuntimeError("password=Hunter2")
+
+    monkeypatch.setattr(lock, "run", fault)
+    for held in (False, True):
+        if held:
+            (tmp_path / messages.STOPPED).unlink()
+            (tmp_path / messages.HELD).touch()
+        assert entry.main(["lock"]) == 1
+        report = pod.Report.from_json((tmp_path / "termination").read_text())
+        assert report is not None
+        assert (report.reason, report.message) == (pod.Reason.RUNNER_ERROR, "RuntimeError: password=***")
+        # After the gate has passed there is no one to tell: the kubelet starts lock again, and it goes on.
+        assert (tmp_path / messages.STOPPED).exists() == (not held)
+    assert "Hunter2" not in capsys.readouterr().out
+
+
+def test_what_is_missing_in_the_environment_is_named(tmp_path, monkeypatch) -> None:
+    from schemahold.runner import __main__ as entry
+
+    monkeypatch.delenv(pod.ENV_ASK, raising=False)
+    monkeypatch.setenv("SCHEMAHOLD_TERMINATION_LOG", str(tmp_path / "termination"))
+    assert entry.main(["gate"]) == 1
+    report = pod.Report.from_json((tmp_path / "termination").read_text())
+    assert report is not None
+    assert report.message == f"variable {pod.ENV_ASK} is missing"

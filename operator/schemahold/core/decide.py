@@ -126,9 +126,11 @@ def _released(here: Scene) -> models.Released | None:
         version = here.released[0].version if here.released else ""
     else:
         version = source.version if source in here.released else source.approved[: models.TEXT_LENGTH]
-    if not version or (before is not None and before.version == version and source not in here.released):
+    by_us = source in here.released or source is None
+    if not version or (before is not None and before.version == version and not by_us):
         return before
-    return models.Released(version=version, database=here.here.database, at=observed.format_time(here.now))
+    at = observed.format_time(here.now) if by_us else None
+    return models.Released(version=version, database=here.here.database, at=at)
 
 
 def _releases(here: Scene) -> list[Write]:

@@ -26,10 +26,6 @@ class Stage(enum.Enum):
     GONE = "gone"  #: it is over, and nobody said how
 
 
-# Refusals and failures after which migrate is known not to have been started by this attempt.
-NOT_STARTED = frozenset(R) - {R.SUCCEEDED, R.FAILED, R.UNKNOWN}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
     """``reason``, ``message`` and ``report`` count only at ``Stage.ENDED``; ``problem`` before the start."""
@@ -40,10 +36,6 @@ class Verdict:
     exit_code: int | None = None
     report: protocol.Report | None = None
     problem: str = ""
-
-    @property
-    def started(self) -> bool:
-        return self.stage is Stage.RUNNING
 
 
 def of_pod(pod: observed.Pod) -> Verdict:

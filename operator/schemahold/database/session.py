@@ -258,9 +258,20 @@ def _open(
     attempt = _Attempt(params)
     attempt.start()
     attempt.join(timeout * 2)
-    connection = attempt.take()
+    try:
+        connection = attempt.take()
+    except faults.Refused as refused:
+        raise _with_place(refused, complete.params) from None
     connection.round_trip = round_trip
     return connection
+
+
+def _with_place(refused: faults.Refused, params: Mapping[str, str]) -> faults.Refused:
+    """The same, with host and port: a timeout's own words do not say where nobody answered."""
+    host, port = params.get("host", ""), params.get("port", "5432")
+    if refused.reason is not pod.Reason.DATABASE_UNREACHABLE or not host or host in refused.message:
+        return refused
+    return faults.Refused(refused.reason, f"{refused.message} (host '{host}', port '{port}')", retry=refused.retry)
 
 
 class _Attempt(threading.Thread):

@@ -6,7 +6,7 @@ import sys
 
 from schemahold.api import pod
 from schemahold.core import redact
-from schemahold.runner import environment, files, gate
+from schemahold.runner import environment, files, gate, messages
 
 
 def main(arguments: list[str]) -> int:

@@ -453,7 +453,8 @@ def _postgres() -> Json:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "postgres"},
-        "spec": {"selector": labels, "ports": [{"port": 5432}]},
+        # A busy machine fails a probe now and then, and every story would lose its database.
+        "spec": {"selector": labels, "ports": [{"port": 5432}], "publishNotReadyAddresses": True},
     }
     return {"apiVersion": "v1", "kind": "List", "items": [deployed, service]}
 
@@ -474,7 +475,11 @@ def own_postgres(
         "imagePullPolicy": "IfNotPresent",
         "args": ["-c", "fsync=off", *args],
         "env": [{"name": key, "value": value} for key, value in values.items()],
-        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1", "-U", name]}, "periodSeconds": 1},
+        "readinessProbe": {
+            "exec": {"command": ["pg_isready", "-h", "127.0.0.1", "-U", name]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+        },
     }
     pod: Json = {"terminationGracePeriodSeconds": 1, "containers": [container]}
     objects: list[Json] = []
@@ -489,7 +494,7 @@ def own_postgres(
     template = {"metadata": {"labels": labels}, "spec": pod}
     spec = {"selector": {"matchLabels": labels}, "template": template}
     objects.append({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec})
-    ports = {"selector": labels, "ports": [{"port": 5432}]}
+    ports = {"selector": labels, "ports": [{"port": 5432}], "publishNotReadyAddresses": True}
     return [*objects, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": ports}]
 
 
