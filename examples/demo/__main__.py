@@ -155,6 +155,13 @@ def _conclude(console: Console, cluster: Cluster, results: list[Check], last: Sn
     console.print(view.table(results))
     console.print(view.totals(last))
     console.print(view.closing(results))
+    if not last.status.ready:
+        console.print(Text(f"the status says {last.status.reason}: {last.status.message}"))
+    if not cluster.context and not all(check.ok for check in results):
+        load = f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} processors"
+        console.print(
+            f"the load average of this machine is {load}; its cluster starves when it is much higher", style=view.QUIET
+        )
     console.print()
     for line in _look_around(cluster):
         console.print(Text(line), soft_wrap=True)

@@ -21,6 +21,7 @@ MANIFESTS = Path(__file__).resolve().parents[1] / "shop/manifests"
 MADE_HERE = "schemahold.dev/made-by"
 PATIENCE = 150.0  # seconds for one act; generous, because a busy machine is no failure
 INTERVAL = 0.25
+STALLED = 10.0  # seconds in a state that needs a person, until an act is given up
 SEEN_FAILING = 3.0  # seconds after a failure in which no pod may start either
 
 
@@ -66,9 +67,13 @@ def _rolled_out(looks: Looks) -> bool:
 
 
 def _failed(looks: Looks) -> bool:
-    """The status has said so for a while."""
-    told = [look for look in looks.since if look.status.current and look.status.stalled]
-    return bool(told) and told[-1] is looks.last and looks.last.seconds - told[0].seconds >= SEEN_FAILING
+    return _stalled_for(looks) >= SEEN_FAILING
+
+
+def _stalled_for(looks: Looks) -> float:
+    """Seconds for which the status has said that it does not go on by itself."""
+    fine = [look for look in looks.since if not (look.status.current and look.status.stalled)]
+    return looks.last.seconds - (fine[-1] if fine else looks.since[0]).seconds
 
 
 ACTS = (
@@ -192,7 +197,7 @@ class Story:
             looks.since.append(self.watch.look())
             self.stage.show(act, looks.last, act.checks(looks), "")
             done = act.done(looks)
-            if done or time.monotonic() > deadline:
+            if done or _stalled_for(looks) > STALLED or time.monotonic() > deadline:
                 return done
             time.sleep(INTERVAL)
 
@@ -210,8 +215,8 @@ class Story:
         for name in ("secret", "postgres"):
             self._apply_text((MANIFESTS / f"{name}.yaml").read_text().replace("postgres:17", self.postgres))
         self._apply_text(yaml.safe_dump(probe.manifest(f"{self.shop}:v1")))
-        self.cluster.kubectl("rollout", "status", "statefulset/postgres", "--timeout=120s")
-        self.cluster.kubectl("wait", "pod/probe", "--for=condition=Ready", "--timeout=60s")
+        self.cluster.kubectl("rollout", "status", "statefulset/postgres", "--timeout=180s")
+        self.cluster.kubectl("wait", "pod/probe", "--for=condition=Ready", "--timeout=120s")
 
     def apply(self, version: str) -> str:
         """The example's manifest at this version; kubectl's warnings."""
@@ -238,7 +243,7 @@ class Story:
         if found:
             # The operator's finalizer waits for a running attempt; that demo is over.
             self.cluster.kubectl("delete", "jobs,deployments,statefulsets,pods", "--all", "--wait=false", "--grace-period=1")
-            self.cluster.kubectl("delete", "namespace", name, "--timeout=120s")
+            self.cluster.kubectl("delete", "namespace", name, "--timeout=180s")
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {MADE_HERE: "demo"}}}
         self._apply_text(yaml.safe_dump(made))
 

@@ -433,5 +433,3 @@ def pods(tmp_path: pathlib.Path, database: Database) -> Iterator[Pods]:
     made = Pods(tmp_path, database)
     yield made
     made.close()
-
-

@@ -304,4 +304,3 @@ def test_never_in_a_transaction(database, opened) -> None:
         migration.execute("CREATE TABLE t (a int)")
         migration.execute("SET statement_timeout = '5s'")
         migration.execute("CREATE INDEX CONCURRENTLY ON t (a)")
-

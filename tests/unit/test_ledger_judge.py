@@ -266,9 +266,7 @@ def test_law_start_only_when_nothing_stands_against_it() -> None:
             ours = each.name == "ns/shop"
             assert each.state is not RUNNING
             assert not (each.state is UNKNOWN and ours)
-            assert not (
-                each.state in ledger.APPLIED and ours and (each.phase, each.version) == ("expand", "2")
-            )
+            assert not (each.state in ledger.APPLIED and ours and (each.phase, each.version) == ("expand", "2"))
 
 
 # --- what an exit code is worth ---------------------------------------------------------------------------------------

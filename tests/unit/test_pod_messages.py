@@ -18,7 +18,7 @@ def test_ask_round_trip() -> None:
 
 @pytest.mark.parametrize("reason", list(pod.Reason))
 def test_report_round_trip(reason: pod.Reason) -> None:
-    report = pod.Report(reason=reason, message="ünïcode \"quotes\"\nlines", row=7, holder="pid 3", backends=2)
+    report = pod.Report(reason=reason, message='ünïcode "quotes"\nlines', row=7, holder="pid 3", backends=2)
     assert pod.Report.from_json(report.to_json()) == report
 
 

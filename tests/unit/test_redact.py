@@ -43,10 +43,10 @@ def test_secrets_go(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "relation \"orders\" does not exist",
+        'relation "orders" does not exist',
         "see https://example.com/docs?mail=someone@example.com",
         "connection to server at 127.0.0.1, port 5432 failed: Connection refused",
-        "password authentication failed for user \"app\"",
+        'password authentication failed for user "app"',
         "row 7 is succeeded, exit code 0",
         "postgresql://db:5432/shop",
         "image registry.example.com/shop@sha256:0123",

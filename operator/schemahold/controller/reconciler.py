@@ -10,7 +10,7 @@ from schemahold.api import models, names
 from schemahold.cluster import api, apply, events, gather
 from schemahold.controller.metrics import Metrics
 from schemahold.controller.queue import Key, Queue
-from schemahold.core import decide, decision, observed, scene
+from schemahold.core import decide, decision, observed, redact, scene
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class Reconciler:
             except api.Conflict:
                 raise
             except api.ApiError as error:
-                if not isinstance(write, decision.CreateJob) or error.status >= 500 or error.status == 429:
+                # A webhook that fails is a 500; were it another fault and the Job created, its verdict would still count.
+                if not isinstance(write, decision.CreateJob) or error.status > 500 or error.status == 429:
                     raise
                 await self._refused(applier, decided, error)
                 was_refused = True
@@ -97,7 +98,7 @@ class Reconciler:
         """The Job was refused (admission, quota): the reason goes into the attempt, or nobody would learn it."""
         status = next(write.status for write in decided.writes if isinstance(write, decision.WriteStatus))
         assert status.attempt is not None
-        text = f"The API server refused Job '{status.attempt.job}': {error.message}"
+        text = f"The API server refused Job '{status.attempt.job}': {redact.redact(error.message)}"
         attempt = status.attempt.model_copy(update={"reason": "JobRefused", "message": text[:1024]})
         await applier.write(decision.WriteStatus(status=status.model_copy(update={"attempt": attempt})))
 

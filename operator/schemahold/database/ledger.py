@@ -317,9 +317,7 @@ def start(
     return int(found[0][0]) if found else None
 
 
-def _columns(
-    ask: pod.Ask, pod_uid: str, pod_name: str, lock_key: int, server: ledger.Server
-) -> dict[str, Any]:
+def _columns(ask: pod.Ask, pod_uid: str, pod_name: str, lock_key: int, server: ledger.Server) -> dict[str, Any]:
     return {
         "name": ask.ledger_name,
         "phase": ask.phase,

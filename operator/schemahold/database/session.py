@@ -77,9 +77,7 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 
     round_trip = ROUND_TRIP
 
-    def wait(
-        self, gen: psycopg.abc.PQGen[RV], interval: float = 0.1, timeout: float | None = None
-    ) -> RV:
+    def wait(self, gen: psycopg.abc.PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         deadline = time.monotonic() + (self.round_trip if timeout is None else min(timeout, self.round_trip))
         try:
             want = next(gen)
@@ -96,9 +94,7 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 
 def _ready(descriptor: int, want: psycopg.waiting.Wait, seconds: float) -> psycopg.waiting.Ready:
     poll = select.poll()
-    mask = (select.POLLIN if want & psycopg.waiting.Wait.R else 0) | (
-        select.POLLOUT if want & psycopg.waiting.Wait.W else 0
-    )
+    mask = (select.POLLIN if want & psycopg.waiting.Wait.R else 0) | (select.POLLOUT if want & psycopg.waiting.Wait.W else 0)
     poll.register(descriptor, mask)
     events = dict(poll.poll(max(1, int(seconds * 1000)))).get(descriptor, 0)
     ready = 0
@@ -161,9 +157,7 @@ class Session:
         abandon(self._connection)
 
 
-def _fetch(
-    connection: _Connection, statement: str, params: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
+def _fetch(connection: _Connection, statement: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
     try:
         cursor = connection.execute(statement, params)
         while cursor.nextset():
@@ -196,18 +190,14 @@ def connect(
         if not facts.pooler:
             facts = dataclasses.replace(
                 facts,
-                pooler=_probe_pooler(
-                    target, application_name, keys, password_file, timeout, round_trip, facts.backend.pid
-                ),
+                pooler=_probe_pooler(target, application_name, keys, password_file, timeout, round_trip, facts.backend.pid),
             )
         if not facts.pooler:
             _prepare(connection)
         return Session(connection, facts)
     except psycopg.Error as error:
         abandon(connection)
-        raise faults.Refused(
-            pod.Reason.RUNNER_ERROR, f"the new session could not be used: {_first_line(error)}"
-        ) from None
+        raise faults.Refused(pod.Reason.RUNNER_ERROR, f"the new session could not be used: {_first_line(error)}") from None
     except faults.Fault:
         abandon(connection)
         raise
@@ -225,9 +215,7 @@ def takes_options(
     """Why the server refuses ``options`` (as in PGOPTIONS) at connect, "" if it takes them.  Poolers refuse all of them."""
     params = {**target.params, "options": " ".join([target.params.get("options", ""), options])}
     try:
-        probe = _open(
-            dataclasses.replace(target, params=params), application_name, keys, password_file, timeout, ROUND_TRIP
-        )
+        probe = _open(dataclasses.replace(target, params=params), application_name, keys, password_file, timeout, ROUND_TRIP)
     except faults.Fault as fault:
         return str(fault)
     try:

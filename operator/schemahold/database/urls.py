@@ -96,9 +96,7 @@ def with_key_files(target: Target, directory: pathlib.Path) -> Target:
             with pathlib.Path(source).open("rb") as read, os.fdopen(descriptor, "wb") as write:
                 shutil.copyfileobj(read, write)
         except OSError as error:
-            raise UrlInvalid(
-                f"parameter {keyword} names a file that cannot be read ({error.strerror}); mount it"
-            ) from None
+            raise UrlInvalid(f"parameter {keyword} names a file that cannot be read ({error.strerror}); mount it") from None
         params[keyword] = str(copy)
     return dataclasses.replace(target, params=params)
 

@@ -201,16 +201,12 @@ class _Worker(threading.Thread):
             case messages.Beat(row):
                 return messages.StateSeen(ledger.beat(on, row=row, pod_uid=uid))
             case messages.Record(row, state, code, note):
-                return messages.StateSeen(
-                    ledger.record(on, row=row, pod_uid=uid, state=state, exit_code=code, note=note)
-                )
+                return messages.StateSeen(ledger.record(on, row=row, pod_uid=uid, state=state, exit_code=code, note=note))
             case messages.Withdraw(row):
                 ledger.withdraw(on, row=row, pod_uid=uid)
         return messages.Done()
 
-    def _write_running(
-        self, on: session.Session, server: Any, supersede: int | None, note: str
-    ) -> int | None:
+    def _write_running(self, on: session.Session, server: Any, supersede: int | None, note: str) -> int | None:
         return ledger.start(
             on,
             self._env.ask,
@@ -260,9 +256,7 @@ class _Worker(threading.Thread):
             raise
         self._session = opened
         self._note_session(opened)
-        return messages.Connected(
-            server=opened.facts.server, ledger=identity, pooler=pooler, options_refused=refused
-        )
+        return messages.Connected(server=opened.facts.server, ledger=identity, pooler=pooler, options_refused=refused)
 
     def _read_target(self) -> urls.Target:
         ask = self._env.ask

@@ -660,9 +660,7 @@ class Protocol:
             self._refuse(pod.Reason.START_TIMEOUT, message)
 
     def _refuse(self, reason: pod.Reason, message: str) -> None:
-        self._stop(
-            pod.Report(reason=reason, message=message, holder=self._holder, holder_is_ours=self._holder_is_ours)
-        )
+        self._stop(pod.Report(reason=reason, message=message, holder=self._holder, holder_is_ours=self._holder_is_ours))
 
     def _stop(self, report: pod.Report) -> None:
         """Nothing starts: told to the gate while it waits, to the script afterwards."""
@@ -691,9 +689,7 @@ class Protocol:
             self._out.append(WriteReport(self.report))
 
     def _complete(self, report: pod.Report) -> pod.Report:
-        return dataclasses.replace(
-            report, ledger=self._ledger, degraded=self._degraded, lock_wait=self._lock_wait
-        )
+        return dataclasses.replace(report, ledger=self._ledger, degraded=self._degraded, lock_wait=self._lock_wait)
 
     def _log(self, line: str) -> None:
         self._out.append(Log(_one_line(line)))

@@ -15,10 +15,9 @@ import signal, socket, sys, time
 from shop import database, journal
 
 def stop(number, frame):
-    say("terminated")
     sys.exit(143)
 
-def say(event):
+def say(session, event):
     text = "INSERT INTO journal (who, event) VALUES (%s, %s) RETURNING id"
     return session.execute(text, [socket.gethostname(), event]).fetchone()[0]
 
@@ -30,10 +29,14 @@ for _ in range(20):  # a Service may not be reachable in a pod's first moments
         time.sleep(0.5)
 journal._ensure(session, "journal")
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "stubborn" else stop)
-mine = say("start")
-while not session.execute("SELECT 1 FROM journal WHERE event = 'go' AND id > %s", [mine]).fetchone():
-    time.sleep(0.2)
-say("end")
+try:
+    mine = say(session, "start")
+    while not session.execute("SELECT 1 FROM journal WHERE event = 'go' AND id > %s", [mine]).fetchone():
+        time.sleep(0.2)
+except SystemExit:
+    say(database.connect(), "terminated")  # the signal may have come in the middle of a query of the first
+    raise
+say(session, "end")
 sys.exit(int(sys.argv[2]))
 """
 

@@ -5,17 +5,23 @@ Waiting is always for a condition with a deadline; what is read while waiting st
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
 import json
 import os
+import re
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import urllib3
 
 from tests.cluster import hold_support
@@ -155,14 +161,16 @@ class Stage:
         assert code == 0, log
         return "\n".join([*parts, log])
 
+    # Straight from the API server: a kubectl for each look of each waiting story would keep the machine busy by itself.
+
     def get(self, kind: str, name: str) -> Json | None:
-        code, said = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
-        assert code == 0, said
-        return dict(json.loads(said)) if said.strip() else None
+        reply = self.api.request("GET", f"{_collection(kind, self.namespace)}/{name}")
+        assert reply.ok or reply.status == 404, reply
+        return reply.body if reply.ok else None
 
     def items(self, kind: str, selector: str = "") -> list[Json]:
-        flags = ["-l", selector] if selector else []
-        return list(json.loads(self.run("get", kind, "-o", "json", *flags))["items"])
+        query = f"?labelSelector={urllib.parse.quote(selector)}" if selector else ""
+        return list(self.api.get(_collection(kind, self.namespace) + query)["items"])
 
     def status(self, name: str = "shop") -> Json:
         found = self.get("schemamigration", name)
@@ -185,8 +193,8 @@ class Stage:
 
     def events(self, reason: str, about: str) -> list[Json]:
         """Events with this reason about an object's name."""
-        flags = ["--field-selector", f"reason={reason},involvedObject.name={about}"]
-        return list(json.loads(self.run("get", "events", "-o", "json", *flags))["items"])
+        query = f"?fieldSelector=reason={reason},involvedObject.name={about}"
+        return list(self.api.get(_collection("events", self.namespace) + query)["items"])
 
     def annotation(self, key: str, deployment: str = "shop-api") -> str:
         found = self.get("deployment", deployment) or {}
@@ -298,13 +306,58 @@ class Stage:
         }
 
 
+_WHOLE = "--whole--"
+
+
+_API = {
+    "schemamigration": "/apis/schemahold.dev/v1alpha1",
+    "deployment": "/apis/apps/v1",
+    "replicaset": "/apis/apps/v1",
+    "job": "/apis/batch/v1",
+    "endpointslice": "/apis/discovery.k8s.io/v1",
+}
+_CORE = ("configmap", "endpoint", "event", "pod", "resourcequota", "secret", "service", "serviceaccount")
+
+
+def _collection(kind: str, namespace: str) -> str:
+    """Where the API server keeps a kind; singular or plural."""
+    kind = {"smig": "schemamigration", "deploy": "deployment", "rs": "replicaset"}.get(kind, kind).removesuffix("s")
+    root = _API.get(kind) or ("/api/v1" if kind in _CORE else None)
+    assert root, f"the stage does not know where {kind!r} is kept"
+    return f"{root}/namespaces/{namespace}/{kind}s"
+
+
 def on_server(kubectl: Kubectl, statement: str, database: str = "postgres") -> str:
-    """One statement on the shared server, tuples only."""
-    there = dataclasses.replace(kubectl, namespace=DATABASES)
-    psql = ["psql", "-h", "127.0.0.1", "-U", "stories", "-d", database, "-v", "ON_ERROR_STOP=1", "-qAtc", statement]
-    code, said = there("exec", "deploy/postgres", "--", "env", "PGPASSWORD=stories", *psql)
-    assert code == 0, said
-    return said.strip()
+    """One statement on the shared server, as its owner; what ``psql -At`` would print."""
+    port = _forwarded_port(kubectl.binary, kubectl.kubeconfig)
+    address = f"host=127.0.0.1 port={port} user=stories password=stories dbname={database} connect_timeout=20"
+    with psycopg.connect(address, autocommit=True) as session:
+        result = session.execute(statement).pgresult
+    assert result is not None
+    rows = ([result.get_value(row, column) or b"" for column in range(result.nfields)] for row in range(result.ntuples))
+    return "\n".join(b"|".join(row).decode() for row in rows)
+
+
+@functools.cache
+def _forwarded_port(binary: str, kubeconfig: Path) -> int:
+    """One ``kubectl port-forward`` to the shared server for as long as this process lives."""
+    command = [
+        binary,
+        f"--kubeconfig={kubeconfig}",
+        f"--namespace={DATABASES}",
+        "port-forward",
+        "deployment/postgres",
+        ":5432",
+    ]
+    forward = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    atexit.register(forward.terminate)
+    assert forward.stdout is not None
+    said = forward.stdout.readline()
+    found = re.search(r"127\.0\.0\.1:(\d+)", said)
+    assert found, f"kubectl port-forward said: {said}"
+    # Its later words must not fill the pipe.
+    threading.Thread(target=forward.stdout.read, daemon=True).start()
+    return int(found[1])
 
 
 def deployment(
