@@ -317,7 +317,9 @@ class Pod:
 
     def _start(self, name: str, command: Sequence[str], extra: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.out").open("ab") as out, (self.directory / f"{name}.err").open("ab") as err:
-            process = subprocess.Popen(command, stdout=out, stderr=err, env={**self.environment, **extra})
+            env = {**self.environment, **extra}
+            # A group of its own: the command that migrate runs must not outlive a test.
+            process = subprocess.Popen(command, stdout=out, stderr=err, env=env, start_new_session=True)
         self._processes.append(process)
         return process
 
@@ -396,8 +398,8 @@ class Pod:
 
     def close(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
 
 

@@ -209,13 +209,23 @@ def waiting(reason: str = "PodInitializing", message: str = "") -> Json:
 
 
 def pod(number: int = 1, **more: Any) -> Json:
-    """``lock``, ``gate``, ``migrate``: states of containers, absent until given.  ``phase``, ``deleting``, ``age``, ``unscheduled``."""
+    """``lock``, ``gate``, ``migrate``: states of containers, absent until given.  ``phase``, ``deleting``, ``age``, ``unscheduled``,
+
+    ``version`` and ``inputs`` of its run, ``uid`` (its owner's), ``job_uid``.
+    """
     lock, gate, migrate = (more.get(name, {}) for name in (names.LOCK, names.GATE, names.MIGRATE))
     meta: Json = {
         "namespace": NAMESPACE,
         "name": f"{NAME}-{number}-x",
         "uid": f"uid-pod-{number}",
-        "labels": {"batch.kubernetes.io/job-name": f"{NAME}-{number}", names.ATTEMPT: str(number)},
+        "labels": {
+            "batch.kubernetes.io/job-name": f"{NAME}-{number}",
+            "batch.kubernetes.io/controller-uid": more.get("job_uid", f"uid-job-{number}"),
+            names.ATTEMPT: str(number),
+            names.OWNER_UID: more.get("uid", UID),
+            names.INPUTS: more.get("inputs", INPUTS),
+        },
+        "annotations": {names.RUN_VERSION: more.get("version", "v2")},
         "creationTimestamp": ago(more.get("age", 19)),
     }
     if more.get("deleting"):

@@ -85,7 +85,7 @@ class World:
                 assert write.job["metadata"]["name"] not in self.jobs
                 assert all(_is_over(raw) for raw in self.jobs.values()), "one attempt at a time"
                 raw = copy.deepcopy(dict(write.job))
-                raw["metadata"] |= {"uid": f"uid-{raw['metadata']['name']}", "creationTimestamp": self._time()}
+                raw["metadata"] |= {"uid": f"uid-job-{raw['metadata']['labels'][names.ATTEMPT]}", "creationTimestamp": self._time()}
                 self.jobs[raw["metadata"]["name"]] = raw
             case decision.OwnJob():
                 self.jobs[write.name]["metadata"]["ownerReferences"] = [{"uid": make.UID}]
@@ -175,7 +175,9 @@ class World:
             self.pods[name] = self._judged(number, version)
         else:
             self.pods[name] = make.pod_locking(number)
-        self.pods[name]["metadata"]["creationTimestamp"] = raw["metadata"]["creationTimestamp"]
+        meta = self.pods[name]["metadata"]
+        meta["labels"] |= raw["metadata"]["labels"]
+        meta |= {key: raw["metadata"][key] for key in ("annotations", "creationTimestamp")}
 
     def _judged(self, number: int, version: str) -> Json:
         reason = self.refusals.pop(0) if self.refusals else None
@@ -189,7 +191,7 @@ class World:
         return make.pod_running(number)
 
     def _ended(self, number: int, version: str, *, said: bool) -> Json:
-        code = 1 if version in self.fails else 0
+        code = 1 if self.ledger[version] == "failed" else 0
         reason = Reason.FAILED if code else Reason.SUCCEEDED
         text = make.report(reason, row=self._row(version), exit_code=code, ledger="ledger-1")
         return make.pod_ended(code, text if said else "", number)

@@ -84,6 +84,31 @@ def test_1_a_job_of_a_deleted_resource_gives_no_verdict(last: models.Attempt | N
         assert "deleted SchemaMigration" in make.message(found)
 
 
+ORPHANS = {
+    "another version": {"version": "v1"},
+    "another Job": {"job_uid": "uid-of-a-job-that-is-gone"},
+    "another resource": {"uid": "before"},
+    "other inputs": {"inputs": "older"},
+}
+
+
+@pytest.mark.parametrize("case", ORPHANS, ids=lambda case: case.replace(" ", "-"))
+def test_1_a_pod_that_outlived_its_job_is_not_the_next_ones(case: str) -> None:
+    """Status was lost and the Jobs deleted with ``--cascade=orphan``: the names begin anew, and the old pods stand by."""
+    old = make.pod_succeeded(phase="Succeeded", **ORPHANS[case])
+    fresh = look(migration("v2"), HELD, pods=[old])
+    ask = make.starts(fresh)
+    assert ask is not None and ask.attempt == 2
+    named = look(migration("v2", status=make.status(attempt())), HELD, jobs=[job()], pods=[old])
+    assert make.released(named) == []
+    assert make.state(named) == ("busy", "WaitingForLock")
+
+
+def test_1_a_pod_that_outlived_its_job_still_gives_its_verdict() -> None:
+    done = make.pod_succeeded(phase="Succeeded")
+    assert make.released(look(migration("v2", status=make.status(attempt())), HELD, pods=[done])) == ["shop-api"]
+
+
 # Rule 2: which version, and settling -----------------------------------------------------------------------------------
 
 

@@ -125,6 +125,7 @@ def _error(status: int, text: bytes) -> ApiError:
         answer = json.loads(text)
     except ValueError:
         answer = {}
+    answer = answer if isinstance(answer, dict) else {}
     reason, message = str(answer.get("reason", "")), str(answer.get("message", text[:300]))
     if status == 404:
         return NotFound(status, reason, message)

@@ -29,8 +29,9 @@ NO_VERDICT = "NoVerdict"  # gone, and nobody said how it ended: the next attempt
 
 SUCCESSES = frozenset({APPLIED, ALREADY_APPLIED})
 FAILURES = frozenset({MIGRATION_FAILED, ALREADY_FAILED})
-# Verdicts of the ledger about the run; everything else that ends an attempt happened before migrate began.
-_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED, REPLACED, NO_VERDICT}
+# Verdicts of the ledger about the run, and ends that someone gave a healthy attempt (an eviction, a deletion); everything
+# else that ends an attempt happened before migrate began, and counts.
+_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED, REPLACED, NO_VERDICT, R.WITHDRAWN.value}
 
 
 def counts(reason: str) -> bool:
@@ -95,23 +96,32 @@ def _late(look: Observed, attempt: models.Attempt | None) -> Progress:
     """After the verdict: lock's report, which names the row, comes a second later than migrate's exit."""
     if attempt is None or attempt.row is not None or attempt.reason not in SUCCESSES:
         return Progress(attempt=attempt)
-    pod = _pod_of(look, attempt.job)
+    pod = _pod_of(look, attempt, _job_of(look, attempt))
     report = protocol.Report.from_json(pod.lock.message) if pod else None
     if report is None or report.row is None:
         return Progress(attempt=attempt)
     return Progress(attempt=attempt.model_copy(update={"row": report.row}), report=report, late=True)
 
 
-def _pod_of(look: Observed, job: str) -> observed.Pod | None:
-    mine = [pod for pod in look.pods if pod.job == job]
+def _job_of(look: Observed, attempt: models.Attempt) -> observed.Job | None:
+    """By uid as well: status may come from a backup, and then another's Job of that name gives no verdict on ours."""
+    return next((one for one in look.jobs if one.name == attempt.job and one.owner_uid == look.migration.uid), None)
+
+
+def _pod_of(look: Observed, attempt: models.Attempt, job: observed.Job | None) -> observed.Pod | None:
+    """The attempt's pod, and not one that an earlier Job of that name left behind when status had been lost."""
+    wanted = (attempt.job, look.migration.uid, attempt.version, attempt.inputs)
+    mine = [
+        pod
+        for pod in look.pods
+        if (pod.job, pod.owner_uid, pod.version, pod.inputs) == wanted and (job is None or pod.job_uid == job.uid)
+    ]
     return max(mine, key=lambda pod: pod.created, default=None)
 
 
 def _current(look: Observed, attempt: models.Attempt, pod_timeout: float, now: datetime.datetime) -> Progress:
-    job = next((one for one in look.jobs if one.name == attempt.job), None)
-    pod = _pod_of(look, attempt.job)
-    if job is not None and job.owner_uid != look.migration.uid:
-        job = pod = None  # status came from a backup, or the name was taken: another's Job gives no verdict on ours
+    job = _job_of(look, attempt)
+    pod = _pod_of(look, attempt, job)
     verdict = _verdict(job, pod)
     if verdict.stage in (Stage.ENDED, Stage.GONE):
         return Progress(

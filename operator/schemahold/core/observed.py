@@ -185,13 +185,13 @@ class Job:
     def of(cls, raw: Json) -> Job:
         meta = raw["metadata"]
         labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
-        number, status = labels.get(names.ATTEMPT, ""), raw.get("status") or {}
+        status = raw.get("status") or {}
         met = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
         return cls(
             name=meta["name"],
             uid=meta["uid"],
             owner_uid=labels.get(names.OWNER_UID, ""),
-            attempt=int(number) if number.isdigit() else 0,
+            attempt=_number(labels),
             version=annotations.get(names.RUN_VERSION, ""),
             inputs=labels.get(names.INPUTS, ""),
             database=labels.get(names.DATABASE, ""),
@@ -202,6 +202,11 @@ class Job:
             deleting="deletionTimestamp" in meta,
             created=parse_time(meta["creationTimestamp"]),
         )
+
+
+def _number(labels: Json) -> int:
+    text = str(labels.get(names.ATTEMPT, ""))
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -251,11 +256,16 @@ def _container(statuses: Sequence[Json], name: str) -> Container:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pod:
-    """An attempt's pod."""
+    """An attempt's pod.  ``job`` and ``job_uid``: whose it is; a pod may outlive its Job, and a name may come again."""
 
     name: str
     uid: str
     job: str
+    job_uid: str
+    owner_uid: str
+    attempt: int
+    version: str
+    inputs: str
     terminal: bool
     deleting: bool
     created: datetime.datetime
@@ -268,12 +278,18 @@ class Pod:
     @classmethod
     def of(cls, raw: Json) -> Pod:
         meta, status = raw["metadata"], raw.get("status") or {}
+        labels = meta.get("labels") or {}
         init, main = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
         lock, gate, migrate = _container(init, names.LOCK), _container(init, names.GATE), _container(main, names.MIGRATE)
         return cls(
             name=meta["name"],
             uid=meta["uid"],
-            job=(meta.get("labels") or {}).get("batch.kubernetes.io/job-name", ""),
+            job=labels.get("batch.kubernetes.io/job-name", ""),
+            job_uid=labels.get("batch.kubernetes.io/controller-uid", ""),
+            owner_uid=labels.get(names.OWNER_UID, ""),
+            attempt=_number(labels),
+            version=(meta.get("annotations") or {}).get(names.RUN_VERSION, ""),
+            inputs=labels.get(names.INPUTS, ""),
             terminal=status.get("phase") in ("Succeeded", "Failed"),
             deleting="deletionTimestamp" in meta,
             created=parse_time(meta["creationTimestamp"]),

@@ -84,12 +84,15 @@ def released_by(
     now: Situation,
 ) -> list[observed.Deployment]:
     """The Deployments that this look releases."""
-    deployments = tuple(deployments)
-    last = status.released
-    by_hand = last is not None and any(one.was_let_out(last.version) for one in deployments)
-    return [
-        one
-        for one in deployments
-        if may_step_back(one.version, status.released, history, now.database, by_hand)
-        or is_covered(one.version, attempt, now)
-    ]
+    everyone, last = tuple(deployments), status.released
+
+    def may_go(one: observed.Deployment) -> bool:
+        by_hand = last is not None and any(each.was_let_out(last.version) for each in everyone)
+        back = may_step_back(one.version, last, history, now.database, by_hand)
+        return back or is_covered(one.version, attempt, now)
+
+    released = [one for one in everyone if may_go(one)]
+    if now.source in released and now.source is not None:
+        # It is what was released last from now on, and a follower may wait for a version before that one.
+        last = models.Released(version=now.source.version, database=now.database)
+    return [one for one in everyone if one in released or may_go(one)]

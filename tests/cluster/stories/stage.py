@@ -268,7 +268,7 @@ class Stage:
     # The database
 
     def sql(self, statement: str) -> str:
-        """psql as the owner, tuples only."""
+        """One statement in this database, as the server's owner; what ``psql -At`` would print."""
         return on_server(self.kubectl, statement, self.database)
 
     def rows(self, query: str) -> list[Json]:
