@@ -39,7 +39,7 @@ class Scene:
 def frame(now: Snapshot, scene: Scene, width: int, height: int) -> RenderableType:
     """The whole picture, not wider than ``width`` and, from 24 lines on, not higher than ``height`` - 1."""
     width = min(width, WIDEST)
-    body = BODY if height < 30 else BODY + 2
+    body = BODY if height < 30 else BODY + 1
     parts: list[RenderableType] = [_header(now, scene, width), _words(scene, width)]
     parts += [_boxes(now, width, body), _traffic(now)]
     room = height - 1 - 1 - _lines_of(scene.text, width) - 2 * (body + 2) - 1
@@ -129,7 +129,7 @@ def _shown(now: Snapshot) -> list[ReplicaSet]:
 
 
 def _replica_set(now: Snapshot, one: ReplicaSet) -> Text:
-    missing = max(0, max(one.wanted, now.deployment.replicas) - one.ready)
+    missing = max(0, (one.wanted or now.deployment.replicas) - one.ready)
     dots = Text("●" * one.ready + "○" * missing, WELL if one.ready else QUIET)
     if one.wanted == one.ready == 0:
         words = Text("0 ready" if not now.deployment.held else "no pods: waits", QUIET)

@@ -88,5 +88,3 @@ def examples() -> list[tuple[models.Status, str]]:
         (_status(**GOOD).model_copy(update={"held": held, "held_count": 1}), "while something is held"),
         (_status(**GOOD).model_copy(update={"observed_generation": 2}), "observedGeneration"),
     ]
-
-

@@ -168,7 +168,10 @@ def out(version: str, database: str = DATABASE) -> models.Released:
 
 
 def job(number: int = 1, *, version: str = "v2", **more: Any) -> Json:
-    """Unfinished and 20 s old.  ``more``: ``finished``, ``owned``, ``deleting``, ``uid`` (its owner's), ``inputs``, ``age``."""
+    """Unfinished and 20 s old.
+
+    ``more``: ``finished``, ``owned``, ``deleting``, ``uid`` (its owner's), ``inputs``, ``database``, ``age``.
+    """
     finished = more.get("finished", False)
     labels = {
         names.MIGRATION: NAME,
@@ -209,9 +212,9 @@ def waiting(reason: str = "PodInitializing", message: str = "") -> Json:
 
 
 def pod(number: int = 1, **more: Any) -> Json:
-    """``lock``, ``gate``, ``migrate``: states of containers, absent until given.  ``phase``, ``deleting``, ``age``, ``unscheduled``,
+    """``lock``, ``gate``, ``migrate``: states of containers, absent until given.
 
-    ``version`` and ``inputs`` of its run, ``uid`` (its owner's), ``job_uid``.
+    Also ``phase``, ``deleting``, ``age``, ``unscheduled``; ``version`` and ``inputs`` of its run, ``uid`` (its owner's), ``job_uid``.
     """
     lock, gate, migrate = (more.get(name, {}) for name in (names.LOCK, names.GATE, names.MIGRATE))
     meta: Json = {
@@ -265,7 +268,9 @@ def pod_succeeded(number: int = 1, row: int | None = None, **more: Any) -> Json:
 
 
 def pod_failed(number: int = 1, **more: Any) -> Json:
-    return pod_ended(1, report(Reason.FAILED, row=7, exit_code=1, ledger="ledger-1"), number, migrate="column exists", **more)
+    return pod_ended(
+        1, report(Reason.FAILED, row=7, exit_code=1, ledger="ledger-1"), number, migrate="column exists", **more
+    )
 
 
 # Looks and decisions --------------------------------------------------------------------------------------------------

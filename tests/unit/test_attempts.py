@@ -17,7 +17,14 @@ from tests.unit import make
 from tests.unit.make import NOW, ago, attempt, in_
 
 PLEA = Plea(
-    target="v2", inputs=make.INPUTS, database=make.DATABASE, token="t1", answer="", retries=3, backoff_initial=10, backoff_max=300
+    target="v2",
+    inputs=make.INPUTS,
+    database=make.DATABASE,
+    token="t1",
+    answer="",
+    retries=3,
+    backoff_initial=10,
+    backoff_max=300,
 )
 OUTCOME = models.Outcome(row=7, version="v2")
 
@@ -25,13 +32,12 @@ OUTCOME = models.Outcome(row=7, version="v2")
 SUCCESSES = ("Applied", "AlreadyApplied")
 GOES_ON = ("Applied", "AlreadyApplied", "Replaced")
 WAITS_FOR_A_CHANGE = ("MigrationFailed", "AlreadyFailed", "InputsChanged")
-BEFORE_THE_START = tuple(
-    one.value for one in Reason if one.value in {
-        "LockTimeout", "DatabaseUnreachable", "DatabaseUrlInvalid", "DatabaseStandby", "DatabaseTooOld", "PoolerRefused",
-        "LedgerForbidden", "StartTimeout", "Withdrawn", "RunnerError",
-    }
-) + ("JobRefused",)  # fmt: skip
-EVERY_REASON = (*GOES_ON, *WAITS_FOR_A_CHANGE, *BEFORE_THE_START, "NoVerdict", "OutcomeUnknown", "LedgerLost")
+BEFORE_THE_START = (
+    "LockTimeout", "DatabaseUnreachable", "DatabaseUrlInvalid", "DatabaseStandby", "DatabaseTooOld", "PoolerRefused",
+    "LedgerForbidden", "StartTimeout", "RunnerError", "JobRefused",
+)  # fmt: skip
+NOBODYS_FAULT = ("NoVerdict", "Withdrawn")  # followed by another after a pause, as often as it takes
+EVERY_REASON = (*GOES_ON, *WAITS_FOR_A_CHANGE, *BEFORE_THE_START, *NOBODYS_FAULT, "OutcomeUnknown", "LedgerLost")
 
 
 def last(reason: str, **more: Any) -> models.Attempt:
@@ -65,7 +71,7 @@ def test_nothing_has_changed(reason: str) -> None:
     elif reason in BEFORE_THE_START:
         assert isinstance(now, Wait) and now.reason == reason and f"{reason} it was." in now.message
         assert later == Start(tries=1)
-    elif reason == "NoVerdict":
+    elif reason in NOBODYS_FAULT:
         assert isinstance(now, Wait)
         assert later == Start()
     else:
@@ -118,7 +124,7 @@ def test_another_database(reason: str) -> None:
     assert verdict == Start()
 
 
-# Answers ------------------------------------------------------------------------------------------------------------------
+# Answers --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_what_is_no_answer(text: str, asked_before: str, says: tuple[str, ...]) 
         assert word in verdict.message
 
 
-@pytest.mark.parametrize("reason", ["LockTimeout", "NoVerdict", "Replaced"])
+@pytest.mark.parametrize("reason", ["LockTimeout", "NoVerdict", "Replaced", "Withdrawn"])
 def test_an_answer_that_never_got_to_the_ledger_is_carried_again(reason: str) -> None:
     answered = plea(answer="7 retry x")
     one = last(reason, answer="7 retry x")
@@ -185,10 +191,12 @@ def test_a_long_answer_and_a_long_token_are_compared_by_what_status_holds() -> N
     assert (seen.answer, seen.token) == (asked.answer, asked.token)
 
 
-# Retries ------------------------------------------------------------------------------------------------------------------
+# Retries --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tries, delay", [(0, 10), (1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 300), (99, 300), (10**6, 300)])
+@pytest.mark.parametrize(
+    "tries, delay", [(0, 10), (1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 300), (99, 300), (10**6, 300)]
+)
 def test_the_pause_doubles_up_to_five_minutes(tries: int, delay: int) -> None:
     one = last("LockTimeout", tries=tries, finished_at=ago(0))
     asked = plea(retries=10**7)
@@ -212,7 +220,7 @@ def test_more_retries_go_on() -> None:
     assert isinstance(follows(last("LockTimeout", tries=4), plea(retries=4), after=600), Start)
 
 
-@pytest.mark.parametrize("reason", ["NoVerdict", "Replaced", "Applied"])
+@pytest.mark.parametrize("reason", [*NOBODYS_FAULT, "Replaced", "Applied"])
 def test_what_is_no_failure_uses_up_no_try(reason: str) -> None:
     assert not attempts.counts(reason)
     assert isinstance(follows(last(reason, tries=99), after=600), Start)
@@ -239,15 +247,17 @@ def test_every_stop_names_the_way_out_however_long_its_cause(reason: str) -> Non
     if isinstance(verdict, Stop):
         assert names.RETRY_AT in verdict.message[:1024] or names.ANSWER in verdict.message
     else:
-        assert reason == "NoVerdict" and "next attempt" in verdict.message[:1024]  # type: ignore[union-attr]
+        assert reason in NOBODYS_FAULT and "next attempt" in verdict.message[:1024]  # type: ignore[union-attr]
 
 
-# How an attempt ends -------------------------------------------------------------------------------------------------------
+# How an attempt ends --------------------------------------------------------------------------------------------------
 
 
 def end(pod: make.Json | None, *, status: models.Attempt | None = None, job: Any = "there", age: float = 20) -> Progress:
     jobs = [make.job(age=age, finished=job == "finished")] if job else []
-    found = make.look(make.migration(status=make.status(status or attempt())), make.deployment(), jobs=jobs, pods=[pod] if pod else [])
+    found = make.look(
+        make.migration(status=make.status(status or attempt())), make.deployment(), jobs=jobs, pods=[pod] if pod else []
+    )
     return attempts.progress(found, 60, NOW)
 
 
@@ -294,7 +304,15 @@ def test_gone_without_a_word(job: str | None) -> None:
         (make.pod_refused(Reason.ALREADY_FAILED), "AlreadyFailed"),
         (make.pod_refused(Reason.OUTCOME_UNKNOWN, row=7), "OutcomeUnknown"),
     ],
-    ids=["gone", "withdrawn", "started before", "the start won: succeeded", "the start won: failed", "failed before", "unknown"],
+    ids=[
+        "gone",
+        "withdrawn",
+        "started before",
+        "the start won: succeeded",
+        "the start won: failed",
+        "failed before",
+        "unknown",
+    ],
 )
 def test_why_its_pod_was_deleted_is_the_reason_unless_the_ledger_knows_better(pod: make.Json | None, reason: str) -> None:
     given_up = attempt().model_copy(update={"reason": "StartTimeout", "message": "The image cannot be pulled."})
@@ -329,6 +347,26 @@ def test_locks_report_may_come_late() -> None:
     assert not end(make.pod_succeeded(row=4), status=attempt("Applied", row=4)).late
 
 
+@pytest.mark.parametrize("reason", [one for one in EVERY_REASON if one != "OutcomeUnknown"])
+def test_an_open_outcome_stays_until_the_ledger_has_spoken(reason: str) -> None:
+    """An answered attempt may end without having seen the row; then the next one must still know what was answered."""
+    pods = {
+        "Applied": make.pod_succeeded(),
+        "MigrationFailed": make.pod_failed(),
+        "InputsChanged": make.pod_refused(Reason.ALREADY_APPLIED, row_inputs="older"),
+        "NoVerdict": make.pod(phase="Failed"),
+    }
+    given_up = {"reason": reason, "message": "Given up."} if reason in ("Replaced", "JobRefused") else {}
+    last_one = attempt(answer="7 retry x").model_copy(update=given_up)
+    raw = make.migration(status=make.status(last_one, outcome=OUTCOME.model_dump()), annotations=make.answer("7 retry x"))
+    pod = None if given_up else pods.get(reason) or make.pod_refused(Reason(reason))
+    found = make.look(raw, make.deployment(), jobs=[] if given_up else [make.job()], pods=[pod] if pod else [])
+    after = make.status_of(make.decided(found), found)
+    assert after.attempt is not None and after.attempt.reason == reason
+    settled = reason in (*SUCCESSES, *WAITS_FOR_A_CHANGE, "LedgerLost")
+    assert after.outcome == (None if settled else OUTCOME)
+
+
 def test_metrics_of_an_end() -> None:
     told = attempts.finished(end(make.pod_ended(0, make.report(Reason.SUCCEEDED, row=1, lock_wait=2.5))))
     assert (told.outcome, told.duration, told.lock_wait) == ("Applied", 8.0, 2.5)
@@ -336,7 +374,7 @@ def test_metrics_of_an_end() -> None:
     assert (told.outcome, told.duration, told.lock_wait) == ("LockTimeout", None, 30.0)
 
 
-# Useless, overdue -----------------------------------------------------------------------------------------------------------
+# Useless, overdue -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", list(Stage))

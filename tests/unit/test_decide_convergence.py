@@ -85,7 +85,10 @@ class World:
                 assert write.job["metadata"]["name"] not in self.jobs
                 assert all(_is_over(raw) for raw in self.jobs.values()), "one attempt at a time"
                 raw = copy.deepcopy(dict(write.job))
-                raw["metadata"] |= {"uid": f"uid-job-{raw['metadata']['labels'][names.ATTEMPT]}", "creationTimestamp": self._time()}
+                raw["metadata"] |= {
+                    "uid": f"uid-job-{raw['metadata']['labels'][names.ATTEMPT]}",
+                    "creationTimestamp": self._time(),
+                }
                 self.jobs[raw["metadata"]["name"]] = raw
             case decision.OwnJob():
                 self.jobs[write.name]["metadata"]["ownerReferences"] = [{"uid": make.UID}]
@@ -450,7 +453,7 @@ def test_a_quiet_hour(story: str) -> None:
     assert world.writes[before:] == []
 
 
-# Whatever a user does -----------------------------------------------------------------------------------------------------
+# Whatever a user does -------------------------------------------------------------------------------------------------
 
 
 def _mischief(world: World, dice: random.Random) -> None:

@@ -22,7 +22,7 @@ def follow(image: str = "shop:2", approved: str = "shop:1", **more: Any) -> make
     return deployment(image, approved, follow=True, **more)
 
 
-# Rule 1: an attempt may always be created; gate alone decides --------------------------------------------------------
+# Rule 1: an attempt may always be created; gate alone decides ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,9 @@ def test_1_a_finished_job_gives_no_verdict_any_more() -> None:
     found = look(migration(), HELD, jobs=[job(4, finished=True)], pods=[make.pod_succeeded(4, phase="Succeeded")])
     assert make.released(found) == []
     now = make.in_(60)
-    settled = make.status(settling=models.Settling(key=make.status_of(make.decided(found), found).settling.key, since=make.ago(60)))  # type: ignore[union-attr]  # fmt: skip
+    settling = make.status_of(make.decided(found), found).settling
+    assert settling is not None
+    settled = make.status(settling=models.Settling(key=settling.key, since=make.ago(60)))
     ask = make.starts(look(migration(status=settled), HELD, jobs=[job(4, finished=True)]), now)
     assert ask is not None and ask.attempt == 5
 
@@ -76,7 +78,7 @@ def test_1_a_finished_job_gives_no_verdict_any_more() -> None:
 def test_1_a_job_of_a_deleted_resource_gives_no_verdict(last: models.Attempt | None) -> None:
     """The same name, another uid: it is waited for, and what it says is not about ours."""
     shop = migration(status=make.status(last))
-    found = look(shop, HELD, jobs=[job(1, uid="before")], pods=[make.pod_succeeded(1)])
+    found = look(shop, HELD, jobs=[job(1, uid="before")], pods=[make.pod_succeeded(1, uid="before")])
     assert make.released(found) == []
     assert make.starts(found) is None
     if last is None:
@@ -109,7 +111,7 @@ def test_1_a_pod_that_outlived_its_job_still_gives_its_verdict() -> None:
     assert make.released(look(migration("v2", status=make.status(attempt())), HELD, pods=[done])) == ["shop-api"]
 
 
-# Rule 2: which version, and settling -----------------------------------------------------------------------------------
+# Rule 2: which version, and settling ----------------------------------------------------------------------------------
 
 
 def test_2_only_spec_version_runs() -> None:
@@ -181,7 +183,7 @@ def test_2_settle_zero() -> None:
     assert make.starts(look(migration(None, settle="0s"), follow())) is not None
 
 
-# Rule 3: the verdict -----------------------------------------------------------------------------------------------------
+# Rule 3: the verdict --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ def test_4_a_success_is_used_once() -> None:
     assert make.starts(found) is not None
 
 
-# Rule 5: several Deployments -------------------------------------------------------------------------------------------
+# Rule 5: several Deployments ------------------------------------------------------------------------------------------
 
 
 def test_5_an_ambiguous_source_is_refused() -> None:
@@ -285,7 +287,9 @@ RUN = {"command": make.COMMAND, "deployment": "shop-api"}
 
 def test_5_followers_of_the_same_version_go_with_the_source() -> None:
     shop = migration("v2", run=RUN, status=make.status(attempt()))
-    found = look(shop, HELD, deployment("v2", "v1", name=WORKER, image="worker:2"), jobs=[job()], pods=[make.pod_succeeded()])
+    found = look(
+        shop, HELD, deployment("v2", "v1", name=WORKER, image="worker:2"), jobs=[job()], pods=[make.pod_succeeded()]
+    )
     assert make.released(found) == ["shop-api", WORKER]
 
 
@@ -383,7 +387,7 @@ def test_6_a_lock_held_by_ours_does_not_count_and_still_waits() -> None:
     assert make.starts(ended, make.in_(10)) is not None
 
 
-# Rule 7: one at a time ---------------------------------------------------------------------------------------------------
+# Rule 7: one at a time ------------------------------------------------------------------------------------------------
 
 
 def test_7_another_resource_on_the_same_database() -> None:
@@ -431,8 +435,8 @@ def test_7_what_has_not_started_and_is_useless_is_deleted(shop: make.Json, one: 
     kind = decision.DeletePod if pod else decision.DeleteJob
     [write] = make.writes(made, kind)
     assert write.uid == ("uid-pod-1" if pod else "uid-job-1")
-    status, deletion = (next(i for i, one in enumerate(made.writes) if isinstance(one, k)) for k in (decision.WriteStatus, kind))  # type: ignore[arg-type]  # fmt: skip
-    assert status < deletion, "why it is deleted is in status first"
+    kinds = [type(one) for one in made.writes]
+    assert kinds.index(decision.WriteStatus) < kinds.index(kind), "why it is deleted is in status first"
     after = make.status_of(made, found)
     assert after.attempt is not None and (after.attempt.reason, after.attempt.finished_at) == ("Replaced", None)
 
@@ -443,7 +447,7 @@ def test_7_useless_without_a_pod_for_long_is_deleted_too() -> None:
     assert len(make.writes(make.decided(found), decision.DeleteJob)) == 1
 
 
-# Rule 8: suspend, delete --------------------------------------------------------------------------------------------------
+# Rule 8: suspend, delete ----------------------------------------------------------------------------------------------
 
 
 def test_8_suspended_starts_nothing() -> None:
@@ -516,7 +520,7 @@ def test_8_the_finalizer_is_there_only_while_an_attempt_runs() -> None:
     assert [one.present for one in make.writes(make.decided(over), decision.SetFinalizer)] == [False]
 
 
-# Rule 9: no pod --------------------------------------------------------------------------------------------------------------
+# Rule 9: no pod -------------------------------------------------------------------------------------------------------
 
 
 def test_9_no_pod_after_a_minute() -> None:
@@ -540,7 +544,7 @@ def test_9_a_pod_that_is_gone_again_was_created() -> None:
     assert make.state(found) == ("busy", "WaitingForLock")
 
 
-# Rule 10: break-glass ------------------------------------------------------------------------------------------------------
+# Rule 10: break-glass -------------------------------------------------------------------------------------------------
 
 
 BY_HAND = deployment("v2", "v2", by="John Doe v2", adopted="v1")

@@ -122,18 +122,21 @@ ROWS: dict[str, tuple[object, str, str, str, str, tuple[str, ...]]] = {
     "a spec from another age": (
         look(shop(retries="many"), HELD), "stalled", "InvalidSpec", "Unknown", "False", ("`spec.retries`", "mended")),
 }  # fmt: skip
+# fmt: off
 REFUSALS = [one.value for one in Reason if one.value not in {
-    "AlreadyApplied", "AlreadyFailed", "AlreadyStarted", "OutcomeUnknown", "LedgerLost", "Succeeded", "Failed", "Unknown"}]  # fmt: skip
+    "AlreadyApplied", "AlreadyFailed", "AlreadyStarted", "OutcomeUnknown", "LedgerLost", "Succeeded", "Failed", "Unknown",
+    "Withdrawn"}]
 ROWS |= {
     f"refused: {reason}": (look(shop(status=failed(reason)), HELD), "stalled", reason, "False", "False",
                            (f"{reason} it was.", "Tried 9 times", "`spec.retries`: 3", names.RETRY_AT))
     for reason in (*REFUSALS, "JobRefused")
-}  # fmt: skip
+}
 ROWS |= {
     f"again soon: {reason}": (look(shop(status=failed(reason, tries=1)), HELD), "busy", reason, "False", "False",
                               (f"{reason} it was.", "next attempt follows within 10 s"))
-    for reason in (*REFUSALS, "JobRefused", "NoVerdict")
-}  # fmt: skip
+    for reason in (*REFUSALS, "JobRefused", "NoVerdict", "Withdrawn")
+}
+# fmt: on
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.replace(" ", "-"))
@@ -208,7 +211,7 @@ def test_the_builders_refuse_what_cannot_be(impossible: object) -> None:
         impossible()  # type: ignore[operator]
 
 
-# Conditions and status in time ------------------------------------------------------------------------------------------
+# Conditions and status in time ----------------------------------------------------------------------------------------
 
 
 def test_the_transition_time_stays_while_the_status_does() -> None:
@@ -293,7 +296,7 @@ def test_released_is_what_the_source_may_run(status: models.Status | None, one: 
     assert (after.released.version if after.released else None) == wanted
 
 
-# Events and marks ----------------------------------------------------------------------------------------------------------
+# Events and marks -----------------------------------------------------------------------------------------------------
 
 
 def told(found: make.Observed) -> list[tuple[str, str, str]]:

@@ -84,7 +84,7 @@ def cluster(shop: Json | None = None, *deployments: Json, **lists: list[Json]) -
     )
 
 
-# Looking ----------------------------------------------------------------------------------------------------------------
+# Looking --------------------------------------------------------------------------------------------------------------
 
 
 def look(client: FakeApi) -> observed.Observed | None:
@@ -165,7 +165,7 @@ def test_a_list_is_read_to_its_end() -> None:
     assert all(query["limit"] == "500" and query["labelSelector"] == "x" for _, _, query in client.asked)
 
 
-# Writing ----------------------------------------------------------------------------------------------------------------
+# Writing --------------------------------------------------------------------------------------------------------------
 
 APPROVED, HELD = "/metadata/annotations/schemahold.dev~1approved", "/metadata/annotations/schemahold.dev~1held"
 FAILED = "/metadata/annotations/schemahold.dev~1failed"
@@ -186,7 +186,12 @@ WRITES: list[tuple[decision.Write, tuple[str, str, Any, str]]] = [
     ),
     (
         decision.DeletePod(name="shop-1-x", uid="u"),
-        ("DELETE", f"{PODS}/shop-1-x", {"propagationPolicy": "Background", "preconditions": {"uid": "u"}}, "application/json"),
+        (
+            "DELETE",
+            f"{PODS}/shop-1-x",
+            {"propagationPolicy": "Background", "preconditions": {"uid": "u"}},
+            "application/json",
+        ),
     ),
     (
         decision.Release(deployment="shop-api", version="v/2~1", held=True, resource_version="50"),
@@ -285,7 +290,7 @@ def test_what_comes_too_late(error: Exception, write: decision.Write) -> None:
             run(applier(client).write(write))
 
 
-# Creating the Job ------------------------------------------------------------------------------------------------------
+# Creating the Job -----------------------------------------------------------------------------------------------------
 
 
 def built() -> Json:
@@ -340,7 +345,7 @@ def test_what_a_third_party_changed_is_noted() -> None:
     assert len(notes) == 1 and "`backoffLimit`" in notes[0]
 
 
-# The client --------------------------------------------------------------------------------------------------------------
+# The client -----------------------------------------------------------------------------------------------------------
 
 
 def status_body(**fields: Any) -> bytes:
@@ -390,7 +395,7 @@ def test_the_probe_asks_and_stores_nothing() -> None:
         assert run(probe.is_hold_active(Admission(), "ns")) is acts
 
 
-# Events -------------------------------------------------------------------------------------------------------------------
+# Events ---------------------------------------------------------------------------------------------------------------
 
 SUBJECT = events.Subject(api_version="apps/v1", kind="Deployment", namespace="ns", name="shop-api", uid="u")
 
@@ -452,7 +457,7 @@ def test_the_memory_of_events_is_bounded() -> None:
     assert len(recorder._counts) == events.REMEMBERED
 
 
-# Reconciling ----------------------------------------------------------------------------------------------------------------
+# Reconciling ----------------------------------------------------------------------------------------------------------
 
 
 def reconciler_of(client: FakeApi) -> reconciler.Reconciler:
@@ -583,7 +588,7 @@ def test_a_missing_resource_without_anything_held_is_nothing() -> None:
     assert client.sent == []
 
 
-# A worker ----------------------------------------------------------------------------------------------------------------
+# A worker -------------------------------------------------------------------------------------------------------------
 
 
 def guarded(client: FakeApi) -> tuple[Metrics, list[str]]:
@@ -607,7 +612,7 @@ def guarded(client: FakeApi) -> tuple[Metrics, list[str]]:
         queue = Noted()
         await queue.add(KEY)
         worker = asyncio.create_task(one.work(queue))
-        while not done or len(queue) or queue._working:
+        while not done or len(queue) or queue._working:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await queue.close()
         await worker

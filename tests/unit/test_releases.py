@@ -24,7 +24,7 @@ def names_of(history: list[models.Applied]) -> list[str]:
     return [entry.version for entry in history]
 
 
-# Steps back ------------------------------------------------------------------------------------------------------------
+# Steps back -----------------------------------------------------------------------------------------------------------
 
 
 def steps_back(wanted: str, approved: str, **status: object) -> bool:
@@ -110,7 +110,7 @@ def test_break_glass_is_released() -> None:
     assert after.released is not None and (after.released.version, after.released.database) == ("v3", DATABASE)
 
 
-# Forward: a success lets a version go once ---------------------------------------------------------------------------
+# Forward: a success lets a version go once ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_release_names_what_it_was_decided_on() -> None:
     assert (mine.version, mine.held) == ("v2", False)
 
 
-# Adopted ----------------------------------------------------------------------------------------------------------------
+# Adopted --------------------------------------------------------------------------------------------------------------
 
 
 def test_what_ran_before_us_is_remembered_while_it_runs() -> None:
@@ -172,7 +172,7 @@ def test_adoption_says_nothing_about_a_later_database(known: list[str]) -> None:
     assert {each.database for each in after.history if each.version == "v0"} <= {DATABASE}
 
 
-# History ----------------------------------------------------------------------------------------------------------------
+# History --------------------------------------------------------------------------------------------------------------
 
 
 def test_history_is_in_the_order_of_the_ledgers_rows() -> None:
@@ -228,7 +228,7 @@ def test_no_order_of_events_lets_a_later_version_pass_for_an_earlier_one() -> No
             assert releases.may_step_back(older, out(newer), history, DATABASE)
 
 
-# Another ledger ------------------------------------------------------------------------------------------------------------
+# Another ledger -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_nothing_secret_gets_through() -> None:
     assert "hunter2" not in verdict(pod(gate=waiting("CreateContainerConfigError", secret))).problem
 
 
-# Problems before the start ---------------------------------------------------------------------------------------------
+# Problems before the start --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("container", ["lock", "gate", "migrate"])

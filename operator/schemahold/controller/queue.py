@@ -68,7 +68,8 @@ class Queue:
         """Adds the key after a pause that doubles with each failure in a row; the pause."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        pause = min(self._max, self._initial * 2.0**failures)
+        # A float cannot hold the 1,024th power of two, and a resource may fail for days.
+        pause = min(self._max, self._initial * 2.0 ** min(failures, 64))
         self.add_after(key, pause)
         return pause
 

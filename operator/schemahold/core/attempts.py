@@ -39,6 +39,11 @@ def counts(reason: str) -> bool:
     return reason not in _RULINGS
 
 
+def settles(reason: str) -> bool:
+    """Whether an attempt that ended so has heard the ledger's word on the run; a lock timeout never saw a row."""
+    return reason in SUCCESSES | FAILURES | {INPUTS_CHANGED, LEDGER_LOST}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
     """``attempt``: as status should have it now.  ``ended``: in this look.  ``foreign``: an unfinished Job that a deleted

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Sequence
 
 from schemahold.api import models, names
-from schemahold.core import attempts, conditions, decision, events, observed, scene, steps
+from schemahold.core import attempts, conditions, decision, events, observed, releases, scene, steps
 from schemahold.core.conditions import State, stalled
 from schemahold.core.decision import Decision, Write
 from schemahold.core.observed import Observed
@@ -109,28 +109,11 @@ def _status(here: Scene, step: steps.Step) -> models.Status:
         held=held[:LISTED_HOLDS],
         held_count=len(held),
         history=list(here.history),
-        released=_released(here),
+        released=releases.last_released(here.here, here.status.released, here.released, observed.format_time(here.now)),
         settling=step.settling or steps.settled(here),
         ledger=scene.ledger(here),
         outcome=here.outcome,
     )
-
-
-def _released(here: Scene) -> models.Released | None:
-    """The version that went out last, as the source's approval tells: by this look, by a decision that a crash cut off
-
-    after its release, by break-glass, by adoption.
-    """
-    source, before = here.here.source, here.status.released
-    if source is None:
-        version = here.released[0].version if here.released else ""
-    else:
-        version = source.version if source in here.released else source.approved[: models.TEXT_LENGTH]
-    by_us = source in here.released or source is None
-    if not version or (before is not None and before.version == version and not by_us):
-        return before
-    at = observed.format_time(here.now) if by_us else None
-    return models.Released(version=version, database=here.here.database, at=at)
 
 
 def _releases(here: Scene) -> list[Write]:

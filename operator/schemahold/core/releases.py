@@ -76,23 +76,38 @@ def is_covered(version: str, attempt: models.Attempt | None, now: Situation) -> 
     return attempt.inputs == now.inputs if source_is_there else now.source is not None
 
 
+def last_released(
+    now: Situation, before: models.Released | None, released: Sequence[observed.Deployment], at: str | None
+) -> models.Released | None:
+    """The version that went out last, as the source's approval tells: released by this look (``released``), by a decision
+
+    that a crash cut off after its release, by break-glass, or adopted.
+    """
+    if now.source is None:
+        version = released[0].version if released else ""
+    else:
+        version = now.source.version if now.source in released else now.source.approved[: models.TEXT_LENGTH]
+    by_us = now.source is None or now.source in released
+    if not version or (before is not None and before.version == version and not by_us):
+        return before
+    return models.Released(version=version, database=now.database, at=at if by_us else None)
+
+
 def released_by(
-    deployments: Iterable[observed.Deployment],
+    deployments: Sequence[observed.Deployment],
     attempt: models.Attempt | None,
-    status: models.Status,
+    before: models.Released | None,
     history: Sequence[models.Applied],
     now: Situation,
 ) -> list[observed.Deployment]:
     """The Deployments that this look releases."""
-    everyone, last = tuple(deployments), status.released
 
-    def may_go(one: observed.Deployment) -> bool:
-        by_hand = last is not None and any(each.was_let_out(last.version) for each in everyone)
+    def may_go(one: observed.Deployment, last: models.Released | None) -> bool:
+        by_hand = last is not None and any(each.was_let_out(last.version) for each in deployments)
         back = may_step_back(one.version, last, history, now.database, by_hand)
         return back or is_covered(one.version, attempt, now)
 
-    released = [one for one in everyone if may_go(one)]
-    if now.source in released and now.source is not None:
-        # It is what was released last from now on, and a follower may wait for a version before that one.
-        last = models.Released(version=now.source.version, database=now.database)
-    return [one for one in everyone if one in released or may_go(one)]
+    first = [one for one in deployments if may_go(one, last_released(now, before, (), None))]
+    # With the source out, a follower's version may be one from before: it need not wait for the next look to see that.
+    last = last_released(now, before, first, None)
+    return [one for one in deployments if one in first or may_go(one, last)]

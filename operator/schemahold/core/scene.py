@@ -113,11 +113,12 @@ def _history(look: Observed, here: Situation, found: Progress) -> tuple[models.A
 def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
     """What is known of a run whose outcome nobody knows; kept until an attempt ends otherwise."""
     attempt, report = found.attempt, found.report
-    if not found.ended or attempt is None or attempt.reason == attempts.NO_VERDICT:
+    if not found.ended or attempt is None:
         return status.outcome
+    if attempts.settles(attempt.reason):
+        return None
     if attempt.reason != attempts.OUTCOME_UNKNOWN:
-        # Only a ruling of the ledger settles an outcome; a lock timeout or a refused connection never saw the row.
-        return status.outcome if attempts.counts(attempt.reason) or attempt.reason == attempts.REPLACED else None
+        return status.outcome
     if report is None or report.row is None:
         return status.outcome
     return models.Outcome(
@@ -154,4 +155,4 @@ def _ledger(status: models.Status, found: Progress) -> models.Ledger | None:
 def _releases(scene: Scene) -> list[observed.Deployment]:
     if scene.spec.suspend or scene.look.migration.deleting:
         return []
-    return releases.released_by(scene.here.wanted, scene.found.attempt, scene.status, scene.history, scene.here)
+    return releases.released_by(scene.here.wanted, scene.found.attempt, scene.status.released, scene.history, scene.here)

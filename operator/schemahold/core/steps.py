@@ -227,7 +227,7 @@ def _blocked(scene: Scene) -> str:
 def _start(scene: Scene, start: attempts.Start, settling: models.Settling | None) -> Step:
     here, migration = scene.here, scene.look.migration
     assert here.source is not None
-    seen = [one.attempt for one in (*scene.look.jobs, *scene.look.pods)]
+    seen = [*(one.attempt for one in scene.look.jobs), *(one.attempt for one in scene.look.pods)]
     number = 1 + max([scene.status.attempt.number if scene.status.attempt else 0, *seen])
     try:
         ask = job.with_database(_ask(scene, start, number), scene.spec, here.source.raw)

@@ -406,19 +406,33 @@ def journal(seconds: float = 0, code: int = 0) -> tuple[str, ...]:
     return ("python", "-m", "shop.journal", "run", str(seconds), str(code))
 
 
-# A migrate command that runs until the story says `here.tell()`; of the shop's image.
+# A migrate command that runs until the story says `here.tell()`; of the shop's image.  A connection that a busy machine
+# lets time out is tried again: it is not what the story is about.
 UNTIL_TOLD = (
     "python",
     "-c",
-    "import time\n"
-    "from shop import database, journal\n"
-    "journal.write('start')\n"
-    "while True:\n"
-    "    with database.connect() as connection:\n"
-    "        if connection.execute(\"select to_regclass('public.told') is not null\").fetchone()[0]:\n"
-    "            break\n"
-    "    time.sleep(0.2)\n"
-    "journal.write('end')\n",
+    """
+import time, psycopg
+from shop import database, journal
+
+once = database.connect
+
+def connect(tries=20):
+    try:
+        return once()
+    except psycopg.OperationalError:
+        if tries == 0:
+            raise
+    time.sleep(0.5)
+    return connect(tries - 1)
+
+database.connect = connect
+journal.write("start")
+with connect() as connection:
+    while not connection.execute("select to_regclass('public.told') is not null").fetchone()[0]:
+        time.sleep(0.2)
+journal.write("end")
+""",
 )
 
 

@@ -96,7 +96,7 @@ def _shows_the_failure(here: Stage) -> None:
     assert (attempt["exitCode"], attempt["reason"], attempt["version"]) == (3, "MigrationFailed", "v2")
     assert here.status()["held"] == [{"deployment": "shop-api", "version": "v2"}]
     assert here.is_held()
-    assert here.annotation("failed") == here.annotation("held") == "v2"
+    here.until("the Deployment says it too", lambda: here.annotation("failed") == here.annotation("held") == "v2")
     written = [here.items(kind) for kind in ("schemamigrations", "deployments", "jobs", "events")]
     assert PASSWORD not in json.dumps(written)
 

@@ -26,7 +26,7 @@ UNTIL_TOLD = (
     "database.connect = lambda: psycopg.connect(database.url(), autocommit=True, connect_timeout=60)\n"
     "journal.write('start')\n"
     "with database.connect() as connection:\n"
-    "    while not connection.execute(\"SELECT FROM journal WHERE event = 'go on'\").fetchone():\n"
+    "    while not connection.execute(\"SELECT 1 FROM journal WHERE event = 'go on'\").fetchone():\n"
     "        time.sleep(0.1)\n"
     "journal.write('end')\n",
 )
@@ -86,7 +86,7 @@ def test_timeout_names_the_holder_and_is_retried(here: Stage) -> None:
         assert not _migrate_ran(film.states("pods")), here.describe("shop")
     assert here.ledger() == []
     assert here.is_held()
-    assert here.annotation("failed") == "v1"
+    here.until("the Deployment says it too", lambda: here.annotation("failed") == "v1")
     for pod in here.attempt_pods():
         assert _lock_wait(here, pod) < 15, "it fails fast"
 

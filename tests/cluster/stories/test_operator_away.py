@@ -17,6 +17,8 @@ from tests.cluster.stories.stage import OPERATOR, Json, Stage, filmed, journal, 
 
 pytestmark = pytest.mark.alone
 
+_LABELS = f"app.kubernetes.io/name={OPERATOR},app.kubernetes.io/component=operator"
+
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
@@ -31,11 +33,7 @@ class Operator:
 
     @property
     def pods(self) -> list[Json]:
-        return list(
-            dataclasses.replace(self.here, kubectl=dataclasses.replace(self.here.kubectl, namespace=OPERATOR)).items(
-                "pods", f"app.kubernetes.io/name={OPERATOR},app.kubernetes.io/component=operator"
-            )
-        )
+        return list(self.here.api.get(f"/api/v1/namespaces/{OPERATOR}/pods?labelSelector={_LABELS}")["items"])
 
     @property
     def is_ready(self) -> bool:

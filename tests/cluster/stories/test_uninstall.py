@@ -126,7 +126,7 @@ def _the_state_comes_back(three: Three) -> None:
 
     three.done.await_reason("Applied")
     assert len(three.done.starts()) == 1
-    assert len(three.done.jobs()) == 1
+    assert len(three.done.ledger()) == 1
 
     # The hold is back: another version waits for its migration.
     three.done.apply(shop("v2"))

@@ -1,0 +1,56 @@
+"""The operator's settings from its environment, and what decisions get of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from schemahold.controller import __main__, settings
+from schemahold.core import scene
+
+IMAGE = {"SCHEMAHOLD_IMAGE": "schemahold/runner:1"}
+
+
+def test_only_the_image_must_be_given() -> None:
+    assert settings.from_environment(IMAGE) == settings.Settings(image="schemahold/runner:1")
+    with pytest.raises(ValueError, match="SCHEMAHOLD_IMAGE is not set"):
+        settings.from_environment({})
+
+
+def test_empty_is_not_given() -> None:
+    given = {f"SCHEMAHOLD_{field.name.upper()}": "" for field in dataclasses.fields(settings.Settings)}
+    assert settings.from_environment({**given, **IMAGE}) == settings.Settings(image="schemahold/runner:1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("RESYNC", "1m30s", "resync", 90.0),
+        ("BEAT", "500ms", "beat", 0.5),
+        ("WORKERS", "3", "workers", 3),
+        ("NAMESPACE", "ops", "namespace", "ops"),
+        ("LOG_FORMAT", "plain", "log_format", "plain"),
+    ],
+)
+def test_given(variable: str, text: str, field: str, value: object) -> None:
+    assert getattr(settings.from_environment({**IMAGE, f"SCHEMAHOLD_{variable}": text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("RESYNC", "5"), ("RESYNC", "soon"), ("WORKERS", "many"), ("WORKERS", "1.5")]
+)
+def test_what_cannot_be_read_names_variable_and_value(variable: str, text: str) -> None:
+    with pytest.raises(ValueError, match=f"SCHEMAHOLD_{variable}.*{text}"):
+        settings.from_environment({**IMAGE, f"SCHEMAHOLD_{variable}": text})
+
+
+def test_the_policy_gets_every_setting_that_it_knows() -> None:
+    """With values that are nobody's default, so that a forgotten one shows."""
+    given = settings.Settings(
+        image="i:9", image_pull_policy="Always", backoff_initial=1, backoff_max=2, pod_timeout=3, beat=4, stale_after=5
+    )
+    wanted = {field.name: getattr(given, field.name) for field in dataclasses.fields(scene.Policy)}
+    assert dataclasses.asdict(__main__.policy(given)) == wanted
+    defaults = dataclasses.asdict(scene.Policy(image="i"))
+    assert {name: getattr(settings.Settings(image="i"), name) for name in defaults} == defaults
