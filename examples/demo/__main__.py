@@ -160,7 +160,7 @@ def _conclude(console: Console, cluster: Cluster, results: list[Check], last: Sn
     busy, processors = os.getloadavg()[0], os.cpu_count() or 1
     if not cluster.context and not all(check.ok for check in results) and busy > 2 * processors:
         load = f"this machine's load average is {busy:.0f} on {processors} processors"
-        console.print(f"{load}: its cluster may starve, and the shop gives up a connection after 3 s", style=view.QUIET)
+        console.print(f"{load}: its cluster may starve", style=view.QUIET)
     console.print()
     for line in _look_around(cluster):
         console.print(Text(line), soft_wrap=True)

@@ -214,7 +214,8 @@ def waiting(reason: str = "PodInitializing", message: str = "") -> Json:
 def pod(number: int = 1, **more: Any) -> Json:
     """``lock``, ``gate``, ``migrate``: states of containers, absent until given.
 
-    Also ``phase``, ``deleting``, ``age``, ``unscheduled``; ``version`` and ``inputs`` of its run, ``uid`` (its owner's), ``job_uid``.
+    Also ``phase``, ``deleting``, ``age``, ``unscheduled``; ``version`` and ``inputs`` of its run; ``uid`` (its owner's) and
+    ``job_uid``.
     """
     lock, gate, migrate = (more.get(name, {}) for name in (names.LOCK, names.GATE, names.MIGRATE))
     meta: Json = {

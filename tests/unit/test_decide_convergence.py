@@ -417,7 +417,7 @@ def test_a_story_comes_to_rest(story: str) -> None:
 def test_a_crash_after_any_write_ends_the_same(story: str) -> None:
     clean = told(story)
     wanted = clean.end()
-    for crash_at in range(1, len(clean.writes) + 1):
+    for crash_at in range(clean.since + 1, len(clean.writes) + 1):
         world = told(story, crash_at)
         assert world.end() == wanted, f"crash after write {crash_at}: {world.writes[crash_at - 1]}"
 
@@ -491,7 +491,7 @@ def _lose_a_job(world: World, dice: random.Random) -> None:
         world.pods.pop(gone, None)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_whatever_a_user_does(seed: int) -> None:
     """Nothing goes out before it is applied, nothing that is applied runs again, one at a time; and it ends well."""
     dice = random.Random(seed)

@@ -84,6 +84,9 @@ def test_1_a_job_of_a_deleted_resource_gives_no_verdict(last: models.Attempt | N
     if last is None:
         assert make.state(found) == ("busy", "Running")
         assert "deleted SchemaMigration" in make.message(found)
+    else:
+        ended = make.status_of(make.decided(found), found).attempt
+        assert ended is not None and ended.reason == "NoVerdict"
 
 
 ORPHANS = {

@@ -94,6 +94,16 @@ def test_a_step_back_to_another_version_than_the_resources_is_quiet_afterwards()
     assert make.decided(again).writes == ()
 
 
+@pytest.mark.parametrize("cut_off", [False, True], ids=["in one look", "a crash after the source's release"])
+def test_a_follower_steps_back_as_soon_as_its_source_is_out(cut_off: bool) -> None:
+    """It waits for v2, which is a step back from v3, and status has not heard of v3's release yet."""
+    status = make.status(attempt("Applied", version="v3"), history=applied("v1", "v2", "v3"), released=out("v1"))
+    shop = migration("v3", status=status, run={"command": make.COMMAND, "deployment": "shop-api"})
+    source = deployment("v3", "v3" if cut_off else "v1")
+    found = look(shop, source, deployment("v2", "v1", name="worker"))
+    assert make.released(found) == (["worker"] if cut_off else ["shop-api", "worker"])
+
+
 BY_HAND = {"by": "John Doe v3"}
 
 

@@ -241,7 +241,8 @@ def test_a_database_out_of_reach_is_told_soon_and_clearly(here: Stage, trouble: 
     assert here.is_held()
     assert here.pod_versions() == set()
     for which in ("shop", "shop-api"):
-        assert here.events("MigrationFailed", which)
+        # An Event follows the status.
+        here.until(f"an Event about {which}", lambda which=which: here.events("MigrationFailed", which))
     _keeps_the_secret(here)
 
 

@@ -12,7 +12,7 @@ from tests.cluster.hold_support import ROOT, Api
 from tests.cluster.stories import stage
 
 
-@pytest.mark.alone  # it demands that no request fails, and the shop gives up a connection to Postgres after 3 s
+@pytest.mark.alone  # no request may fail and a release must be quick: nothing that a starved machine can promise
 @pytest.mark.timeout(900)  # five acts, and each has its own patience on a busy machine
 def test_the_demo_shows_what_it_says(api: Api) -> None:
     """In a namespace of its own, so that it leaves alone what `make demo` has left."""

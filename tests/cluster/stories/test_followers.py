@@ -28,7 +28,7 @@ def test_one_job_releases_every_deployment_of_the_version(here: Stage) -> None:
     assert row["state"] == "succeeded"
     assert here.log(row["pod_name"], "migrate").strip() == "the-source"
     for which in ("shop-api", "shop-worker"):
-        assert here.events("Released", which)
+        here.until(f"an Event about {which}", lambda which=which: here.events("Released", which))
 
 
 def test_a_follower_with_another_version_waits_and_is_told_the_way_out(here: Stage) -> None:

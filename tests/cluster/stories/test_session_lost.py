@@ -10,8 +10,8 @@ from tests.cluster.stories.stage import Stage, journal, migration, shop
 OF_LOCK = "datname = current_database() and application_name like 'schemahold lock %'"
 
 
-def _lock_session(here: Stage, row: int = 1) -> str:
-    """pid of the session that beats for this row: the one that holds the advisory lock, "" for none."""
+def _lock_session(here: Stage) -> str:
+    """pid of the lock session that holds the advisory lock, "" for none."""
     return here.sql(
         f"select a.pid from pg_stat_activity a join pg_locks l using (pid) where {OF_LOCK} and l.locktype = 'advisory'"
         " and l.granted limit 1"

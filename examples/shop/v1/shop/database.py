@@ -12,4 +12,4 @@ def url() -> str:
 
 def connect() -> psycopg.Connection:
     """One connection per use: nothing goes stale when the database restarts, and no pool to explain."""
-    return psycopg.connect(url(), autocommit=True, connect_timeout=3)
+    return psycopg.connect(url(), autocommit=True, connect_timeout=15)
