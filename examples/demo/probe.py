@@ -20,7 +20,7 @@ told = 0.0
 while True:
     began = time.monotonic()
     try:
-        with urllib.request.urlopen("http://shop/", timeout=10) as reply:
+        with urllib.request.urlopen("http://shop/", timeout=30) as reply:
             version = json.load(reply)["version"]
         counted["answered"] += 1
         counted["versions"][version] += 1

@@ -11,10 +11,12 @@ from schemahold.core.scene import Scene
 
 def both(kind: str, reason: str, message: str, deployment: str) -> tuple[Event, ...]:
     """The same words on both; ``deployment`` "" when there is none."""
-    on_migration = Event(type=kind, reason=reason, message=message[:1024])
+    # In one line: `kubectl get events` shows nothing after a line break, and the cause of a failure stands at its end.
+    text = " ".join(message.split())[:1024]
+    on_migration = Event(type=kind, reason=reason, message=text)
     if not deployment:
         return (on_migration,)
-    return (on_migration, Event(type=kind, reason=reason, message=message[:1024], deployment=deployment))
+    return (on_migration, Event(type=kind, reason=reason, message=text, deployment=deployment))
 
 
 def held(scene: Scene, status: models.Status) -> list[Event]:

@@ -13,7 +13,8 @@ from schemahold.database import lock
 from tests.cluster.stories.stage import DATABASES, Json, Stage, deployment, filmed, migration, shop
 
 OK = ("/no-shell", "exit", "0")
-SHORT = {"lock": {"timeout": "2s"}}
+# Also how long an unreachable database is tried: a busy machine needs some seconds to connect.
+SHORT = {"lock": {"timeout": "5s"}}
 OTHER_TOOL = "nightly-report"
 # Begins, and ends when the story says so: nothing depends on how long anything takes.
 UNTIL_TOLD = (
@@ -88,7 +89,7 @@ def test_timeout_names_the_holder_and_is_retried(here: Stage) -> None:
     assert here.is_held()
     here.until("the Deployment says it too", lambda: here.annotation("failed") == "v1")
     for pod in here.attempt_pods():
-        assert _lock_wait(here, pod) < 15, "it fails fast"
+        assert _lock_wait(pod) < 30, "it fails fast"
 
 
 def _waits_to_retry(one: Json) -> int:
@@ -107,7 +108,7 @@ def _migrate_ran(pods: Sequence[Json]) -> bool:
     return any(one["name"] == "migrate" and "waiting" not in one["state"] for one in found)
 
 
-def _lock_wait(here: Stage, pod: Json) -> float:
+def _lock_wait(pod: Json) -> float:
     """From gate's start to its end."""
     [gate] = [one for one in pod["status"]["initContainerStatuses"] if one["name"] == "gate"]
     ended = gate["state"]["terminated"]
@@ -171,12 +172,14 @@ def test_no_retries(here: Stage) -> None:
 
 def test_another_lock_name_is_another_lock(here: Stage) -> None:
     """Who holds the default key does not stop a migration with a name of its own, and the other way round."""
+    reporting = {"timeout": "5s", "name": "reporting"}
     with holding(here, lock.key("")):
-        here.apply(deployment("v1"), migration("v1", OK, lock={"timeout": "2s", "name": "reporting"}, retries=0))
+        here.apply(deployment("v1"), migration("v1", OK, lock=reporting))
         here.await_reason("Applied")
     with holding(here, lock.key("reporting")) as holder:
-        here.apply(deployment("v2"), migration("v2", OK, lock={"timeout": "2s", "name": "reporting"}, retries=0))
+        here.apply(deployment("v2"), migration("v2", OK, lock=reporting, retries=0))
         here.until("it has given up", lambda: here.condition("Stalled"))
+        assert here.condition("Stalled")["reason"] == "LockTimeout"
         assert f"pid {holder.pid}" in here.condition("Stalled")["message"]
 
 

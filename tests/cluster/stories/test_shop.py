@@ -122,7 +122,7 @@ stop, lock = threading.Event(), threading.Lock()
 requests, failures, versions = {}, {}, {}
 
 def go_on(kind, pause):
-    connection = http.client.HTTPConnection("shop", timeout=20)
+    connection = http.client.HTTPConnection("shop", timeout=30)
     while not stop.is_set():
         status, answer, begun = 0, {}, time.time()
         try:
@@ -208,6 +208,7 @@ def test_a_customer_notices_nothing(here: Stage) -> None:
     _is_out(here, "v2")
     assert len(here.jobs()) == jobs, "what was applied before needs no attempt"
 
+    here.until("the last pod of v4 has drained", lambda: here.pod_versions("shop") == {"v2"})
     seen = customer.leave()
     assert seen["failures"] == {}, json.dumps(seen, indent=1) + here.describe("shop")
     assert sum(seen["requests"].values()) >= 200 and min(seen["requests"].values()) >= 20, seen["requests"]

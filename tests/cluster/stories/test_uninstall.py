@@ -60,6 +60,7 @@ def _resume(one: Stage) -> str:
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(900)  # killed in the middle, it would leave a cluster without us
 def test_uninstalled_and_installed_again(api: Api) -> None:
     with _three(api) as three:
         before = three.done.ledger(), three.held.ledger()
