@@ -153,6 +153,13 @@ def test_used_up_when_nothing_of_it_is_held() -> None:
     assert used is not None and used.released, "nobody wanted it any more; later its ledger is asked again"
 
 
+@pytest.mark.parametrize("version, used", [("v2", False), ("v1", True)], ids=["it waits", "nobody wants it any more"])
+def test_while_suspended_a_success_is_kept_for_whoever_waits_for_it(version: str, used: bool) -> None:
+    found = look(migration("v2", status=make.status(attempt("Applied")), suspend=True), deployment(version, "v1"))
+    kept = make.status_of(make.decided(found), found).attempt
+    assert kept is not None and kept.released is used
+
+
 def test_a_release_names_what_it_was_decided_on() -> None:
     done = make.status(attempt("Applied"))
     [held] = make.writes(make.decided(look(migration("v2", status=done), deployment("v2", "v1"))), decision.Release)

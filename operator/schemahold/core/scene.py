@@ -133,7 +133,7 @@ def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
 def mark_released(scene: Scene) -> models.Attempt | None:
     """A success is used up once nothing of its version is held: the next forward move asks the ledger again."""
     attempt = scene.found.attempt
-    if attempt is None or attempt.reason not in attempts.SUCCESSES or attempt.released or scene.spec.suspend:
+    if attempt is None or attempt.reason not in attempts.SUCCESSES or attempt.released:
         return attempt
     if any(one.version == attempt.version for one in scene.waiting):
         return attempt

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,11 +33,11 @@ class Three:
 
 @contextmanager
 def _three(api: Api) -> Iterator[Three]:
-    binary = stage.kubectl_binary()
+    binary, mark = stage.kubectl_binary(), uuid.uuid4().hex[:6]
     with (
-        stage.raised(api, binary, "uninstall-done") as done,
-        stage.raised(api, binary, "uninstall-held") as held,
-        stage.raised(api, binary, "uninstall-running") as running,
+        stage.raised(api, binary, f"uninstall-done-{mark}") as done,
+        stage.raised(api, binary, f"uninstall-held-{mark}") as held,
+        stage.raised(api, binary, f"uninstall-running-{mark}") as running,
     ):
         for one in (done, held, running):
             one.apply(one.secret())
@@ -55,6 +58,21 @@ def _finalizers(one: Stage) -> list[str]:
     return list(found["metadata"].get("finalizers") or [])
 
 
+def _policies(here: Stage) -> list[str]:
+    found = json.loads(here.run("get", POLICIES, "-l", OURS, "-o", "json"))["items"]
+    return [one["metadata"]["name"] for one in found]
+
+
+def _helm_uninstall() -> str:
+    """All that it says: Helm 4 prints a hook's log to stderr."""
+    chosen = ["--kube-context", prepare.context.chosen()] if prepare.context.chosen() else []
+    command = [str(prepare.binaries.path("helm")), "--kubeconfig", str(prepare.kubeconfig()), *chosen]
+    words = ["uninstall", prepare.RELEASE, "--namespace", prepare.NAMESPACE, "--timeout", "3m"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def _resume(one: Stage) -> str:
     return f"kubectl -n {one.namespace} rollout resume deployment/shop-api"
 
@@ -65,8 +83,9 @@ def test_uninstalled_and_installed_again(api: Api) -> None:
     with _three(api) as three:
         before = three.done.ledger(), three.held.ledger()
         assert _finalizers(three.running) == ["schemahold.dev/running"]
+        assert _policies(three.done)
         try:
-            said = prepare.helm("uninstall", prepare.RELEASE, "--namespace", prepare.NAMESPACE, "--timeout", "3m")
+            said = _helm_uninstall()
             _nothing_of_ours_is_left(three)
             _what_is_held_stays_and_is_listed(three, said)
             _a_person_resumes_it(three.held)
@@ -79,7 +98,7 @@ def test_uninstalled_and_installed_again(api: Api) -> None:
 
 def _nothing_of_ours_is_left(three: Three) -> None:
     here = three.done
-    assert here.items(POLICIES, OURS) == []
+    assert _policies(here) == []
     code, said = dataclasses.replace(here.kubectl, namespace=prepare.NAMESPACE)("get", "deployment", OPERATOR)
     assert code != 0
     assert "NotFound" in said
