@@ -316,6 +316,10 @@ def test_events_of_an_upgrade() -> None:
     assert told(look(shop(status=knows), HELD, **running(make.pod_failed()))) == [
         ("Warning", "MigrationFailed", ""), ("Warning", "MigrationFailed", "shop-api")
     ]  # fmt: skip
+    # Evicted before the start: nothing failed, and the next attempt comes by itself.
+    assert told(look(shop(status=knows), HELD, **running(make.pod_refused(Reason.WITHDRAWN)))) == [
+        ("Normal", "AttemptGone", ""), ("Normal", "AttemptGone", "shop-api")
+    ]  # fmt: skip
 
 
 def test_a_literal_url_is_warned_of() -> None:

@@ -29,14 +29,15 @@ NO_VERDICT = "NoVerdict"  # gone, and nobody said how it ended: the next attempt
 
 SUCCESSES = frozenset({APPLIED, ALREADY_APPLIED})
 FAILURES = frozenset({MIGRATION_FAILED, ALREADY_FAILED})
-# Verdicts of the ledger about the run, and ends that someone gave a healthy attempt (an eviction, a deletion); everything
-# else that ends an attempt happened before migrate began, and counts.
-_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED, REPLACED, NO_VERDICT, R.WITHDRAWN.value}
+# Ends that someone gave a healthy attempt (an eviction, a deletion, a newer version): nothing failed.
+PASSING = frozenset({REPLACED, NO_VERDICT, R.WITHDRAWN.value})
+# Verdicts of the ledger about the run. What is neither ended before migrate began, and counts.
+_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED}
 
 
 def counts(reason: str) -> bool:
     """Whether an attempt that ended so uses up one of ``spec.retries``."""
-    return reason not in _RULINGS
+    return reason not in _RULINGS | PASSING
 
 
 def settles(reason: str) -> bool:

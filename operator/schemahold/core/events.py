@@ -44,6 +44,9 @@ def verdict(scene: Scene) -> list[Event]:
         text = f"Version '{attempt.version}' is applied (attempt {attempt.number})."
         return list(both("Normal", "MigrationSucceeded", text, scene.source_name))
     text = f"Attempt {attempt.number} for version '{attempt.version}': {attempt.reason}. {attempt.message}".strip()
+    if attempt.reason in attempts.PASSING:
+        # Nothing has failed and another attempt follows by itself: no alert should hear of it.
+        return list(both("Normal", "AttemptGone", text, scene.source_name))
     return list(both("Warning", "MigrationFailed", text, scene.source_name))
 
 

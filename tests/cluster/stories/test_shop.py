@@ -185,6 +185,7 @@ class _Customer:
         return str((self._here.get("pod", "customer") or {})["status"]["phase"])
 
 
+@pytest.mark.alone
 def test_a_customer_notices_nothing(here: Stage) -> None:
     """v1, v2, v3 whose migration fails, v4, and back to v2."""
     _give_it_a_database(here)

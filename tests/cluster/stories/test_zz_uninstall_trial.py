@@ -86,7 +86,7 @@ def test_uninstalled_and_installed_again(api: Api) -> None:
         assert _policies(three.done)
         try:
             said = _helm_uninstall()
-            print('SAID', said)
+            print("SAID", said)
             _nothing_of_ours_is_left(three)
             _what_is_held_stays_and_is_listed(three, said)
             _a_person_resumes_it(three.held)
@@ -158,6 +158,6 @@ def _the_state_comes_back(three: Three) -> None:
     three.done.await_rollout("v1")
 
     # What a person resumed goes on running: it is not held again, and nothing runs for it.
-    print("HELD NOW", three.held.describe("shop"), three.held.get("deployment","shop-api")["metadata"])
+    print("HELD NOW", three.held.describe("shop"), three.held.get("deployment", "shop-api")["metadata"])
     assert three.held.pod_versions() == {"v2"}
     assert not (three.held.get("deployment", "shop-api") or {})["spec"].get("paused")
