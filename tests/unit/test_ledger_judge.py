@@ -227,6 +227,18 @@ def test_an_answer_for_another_row_is_none(answer: str, says: str) -> None:
         assert words in verdict.report.message
 
 
+def test_an_applied_that_cannot_be_recorded_starts_nothing() -> None:
+    """The database was restored to before the row: a start would be against the person's word."""
+    lost = judge(ask=dataclasses.replace(ASK, answer="11 applied looked"))
+    assert isinstance(lost, ledger.Stop)
+    assert lost.report.reason is Reason.OUTCOME_UNKNOWN
+    for words in ("no such row", '"11 retry <reason>"'):
+        assert words in lost.report.message
+    assert judge(ask=dataclasses.replace(ASK, answer="11 retry looked")) == ledger.Start()
+    settled = row(SUCCEEDED, version="another")
+    assert judge(settled, ask=dataclasses.replace(ASK, answer="11 applied looked")) == ledger.Start()
+
+
 def test_an_answer_does_not_touch_another_name() -> None:
     ask = dataclasses.replace(ASK, answer="11 retry x")
     assert judge(row(UNKNOWN, name="ns/other"), ask=ask) == ledger.Start()

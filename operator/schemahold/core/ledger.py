@@ -159,15 +159,19 @@ def judge(
     """What this pod may do now, from the rows that :func:`schemahold.database.ledger.look` finds.
 
     ``rows``: all open rows of ``ask.ledger_name``, all running ones of ``lock_key``, the applied ones of (name, phase,
-    version), and this pod's own.  ``asked``: this pod has already asked for its start, so a running row of its own is
-    that start and not another container's.  ``server_started``: no beat can be older than the server that stores it, so
-    an outage of the database does not make live runs look dead when it ends.
+    version), the one that a person has answered for, and this pod's own.  ``asked``: this pod has already asked for its
+    start, so a running row of its own is that start and not another container's.  ``server_started``: no beat can be older
+    than the server that stores it, so an outage of the database does not make live runs look dead when it ends.
     """
     for row in _of(rows, ask, RowState.UNKNOWN):
         return _unknown(row, rows, ask)
     for row in rows:
         if row.state in APPLIED and (row.name, row.phase, row.version) == _key(ask):
             return Stop(_already_applied(row))
+    answer = parse_answer(ask.answer)
+    if answer is not None and answer.word == "applied" and all(row.id != answer.row for row in rows):
+        # The database went back in time after the question: to start would be against the person's word.
+        return Stop(_answered_row_lost(answer))
     for row in rows:
         if row.pod_uid == pod_uid and pod_uid:
             resumable = asked and row.state is RowState.RUNNING
@@ -311,6 +315,15 @@ def _outcome_unknown(row: Row, ask: pod.Ask, answer: Answer | None) -> pod.Repor
     elif ask.answer:
         message += "; the answer given cannot be read"
     return dataclasses.replace(_report(row, pod.Reason.OUTCOME_UNKNOWN, message), backends=row.backends)
+
+
+def _answered_row_lost(answer: Answer) -> pod.Report:
+    message = (
+        f"the answer is for row {answer.row}, and the ledger has no such row any more: the database was restored or failed "
+        f"over. Look whether the change is there, then set the annotation {names.ANSWER} of the SchemaMigration to "
+        f'"{answer.row} retry <reason>", which runs the migration'
+    )
+    return pod.Report(reason=pod.Reason.OUTCOME_UNKNOWN, message=message)
 
 
 def rfc3339(time: datetime.datetime | None) -> str:

@@ -121,16 +121,18 @@ class Deployment:
     def of(cls, raw: Json) -> Deployment:
         meta, spec = raw["metadata"], raw["spec"]
         annotations = meta.get("annotations") or {}
+        # Resumed while we were uninstalled, it carries the annotation of a hold that is no more.
+        paused = bool(spec.get("paused"))
         return cls(
             name=meta["name"],
             uid=meta["uid"],
             version=versions.version(spec["template"]),
             approved=annotations.get(names.APPROVED, ""),
-            held=annotations.get(names.HELD, ""),
+            held=annotations.get(names.HELD, "") if paused else "",
             adopted=annotations.get(names.ADOPTED, ""),
             failed=annotations.get(names.FAILED, ""),
             let_out=annotations.get(names.BREAK_GLASS_BY, ""),
-            paused=bool(spec.get("paused")),
+            paused=paused,
             rolled_out=_is_rolled_out(raw),
             stuck=_is_stuck(raw),
             raw=raw,

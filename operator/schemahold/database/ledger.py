@@ -231,7 +231,8 @@ class Look:
 
 def look(on: session.Session, ask: pod.Ask, *, pod_uid: str, lock_key: int) -> Look:
     """All open rows of the name, all running ones of the key, the applied ones of (name, phase, version) and of open
-    rows' versions, and this pod's own."""
+    rows' versions, the one that a person has answered for, and this pod's own."""
+    answer = ledger.parse_answer(ask.answer)
     found = on.fetch(
         f"SELECT clock_timestamp(), pg_postmaster_start_time(), {_ROW},"
         " (SELECT count(*) FROM jsonb_to_recordset(sessions) s(pid int, backend_start text, client_addr text,"
@@ -242,9 +243,17 @@ def look(on: session.Session, ask: pod.Ask, *, pod_uid: str, lock_key: int) -> L
         " OR (state = 'running' AND lock_key = %(key)s)"
         " OR (name = %(name)s AND state IN ('succeeded', 'adopted') AND (phase, version) IN (SELECT %(phase)s, %(version)s"
         "  UNION SELECT u.phase, u.version FROM schemahold.ledger u WHERE u.name = %(name)s AND u.state = 'unknown'))"
+        " OR (name = %(name)s AND id = %(answered)s)"
         " OR (pod_uid = %(pod)s AND pod_uid <> '')"
         " ORDER BY id",
-        {"name": ask.ledger_name, "key": lock_key, "phase": ask.phase, "version": ask.version, "pod": pod_uid},
+        {
+            "name": ask.ledger_name,
+            "key": lock_key,
+            "phase": ask.phase,
+            "version": ask.version,
+            "answered": answer.row if answer else None,
+            "pod": pod_uid,
+        },
     )
     rows = tuple(_row(row[2:]) for row in found if row[2] is not None)
     return Look(rows=rows, now=found[0][0], server_started=found[0][1])

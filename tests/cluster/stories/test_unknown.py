@@ -97,6 +97,7 @@ def test_answers_that_answer_nothing(here: Stage) -> None:
         f"{row['id']} retry ",
         f"{row['id']} maybe so",
         "retry because",
+        "abc retry because",
     ):
         code, words = here.annotate("schemamigration/shop", answer=answer)
         assert code != 0, f"'{answer}' was taken for an answer"
