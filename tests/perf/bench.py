@@ -12,6 +12,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import os
 import statistics
 import sys
 import threading
@@ -29,7 +30,7 @@ from tests.cluster.stories.stage import Stage, deployment, migration
 OPERATOR = "system:serviceaccount:schemahold:schemahold"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)  # threads are compared by identity
 class Watcher(threading.Thread):
     """Notes when each object first looked a certain way, by the clock of this process."""
 
@@ -87,7 +88,7 @@ def main() -> int:
     words = parser.parse_args()
     api = stage.connect()
     stage.ensure_databases(api, stage.kubectl_binary())
-    with stage.raised(api, stage.kubectl_binary(), "bench") as here:
+    with stage.raised(api, stage.kubectl_binary(), f"bench-{os.getpid()}") as here:
         here.apply(here.secret())
         report = measure(here, words.migrations)
     for line in report:

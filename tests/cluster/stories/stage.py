@@ -486,6 +486,7 @@ def raised(api: Api, kubectl_binary: str, name: str) -> Iterator[Stage]:
         kubectl("delete", "jobs,deployments,pods", "--all", "--wait=false", "--grace-period=1")
         api.request("DELETE", f"/api/v1/namespaces/{namespace}")
         on_server(kubectl, f"drop database if exists {database} with (force)")
+        on_server(kubectl, f"drop role {database}")
 
 
 def ensure_databases(api: Api, kubectl_binary: str) -> None:
