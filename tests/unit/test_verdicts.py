@@ -116,6 +116,8 @@ def test_migrates_own_last_words_are_the_message_of_a_failure() -> None:
     assert verdict(pod_ended(1, said)).message == "Failed says the pod."
     long = verdict(pod_ended(1, said, migrate="x" * 3000 + "the cause")).message
     assert len(long) == 901 and long.startswith("…") and long.endswith("the cause")
+    lines = verdict(pod_ended(1, said, migrate="a line of a traceback\n" * 100 + "the cause")).message
+    assert lines.startswith("…a line of a traceback\n") and lines.endswith("\nthe cause")
 
 
 def test_of_an_unknown_outcome_lock_knows_more() -> None:

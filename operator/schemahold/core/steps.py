@@ -77,10 +77,9 @@ def _running(scene: Scene) -> Step:
         return _without_pod(scene, attempt)
     left = attempts.overdue(found, scene.spec, scene.now)
     if left is not None and left <= 0:
-        text = (
-            f"The migration had not started after `spec.run.startTimeout` ({scene.spec.run.start_timeout}). {found.problem}"
-        )
-        return _give_up(scene, attempt, attempts.START_TIMEOUT, text.strip())
+        text = f"The migration had not started after `spec.run.startTimeout` ({scene.spec.run.start_timeout})"
+        text += f": {found.problem}" if found.problem else "."
+        return _give_up(scene, attempt, attempts.START_TIMEOUT, text)
     return Step(state=_running_state(found, attempt), requeue=_soonest(left, _pod_due(scene)), attempt=attempt)
 
 

@@ -95,6 +95,10 @@ def _of_gate(pod: observed.Pod) -> Verdict:
 
 
 def _tail(text: str, limit: int = 900) -> str:
-    """The end of a log, because the cause of a failure is usually its last lines."""
+    """The end of a log, because the cause of a failure is usually its last lines; whole lines where there are several."""
     text = text.strip()
-    return text if len(text) <= limit else "…" + text[-limit:]
+    if len(text) <= limit:
+        return text
+    end = text[-limit:]
+    _, _, whole = end.partition("\n")
+    return "…" + (whole or end)
