@@ -1,6 +1,6 @@
 """A linter for conditions: what kstatus and the API conventions ask of a status, after every decision of the tests.
 
-The idea is fluxcd/pkg/runtime/conditions/check; the rules are design §6 and cli-utils, pkg/kstatus.
+The idea is fluxcd/pkg/runtime/conditions/check; the rules are docs/reference.md and cli-utils, pkg/kstatus.
 """
 
 from __future__ import annotations

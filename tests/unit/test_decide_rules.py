@@ -1,4 +1,4 @@
-"""The ten rules of design §5, each by its number: a look, and what it calls for."""
+"""The ten rules of docs/architecture.md, each by its number: a look, and what it calls for."""
 
 from __future__ import annotations
 

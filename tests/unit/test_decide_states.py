@@ -1,4 +1,4 @@
-"""What the user sees: every row of the table in design §6, with its conditions and the words of its message."""
+"""What the user sees: every row of the table in docs/reference.md, with its conditions and the words of its message."""
 
 from __future__ import annotations
 

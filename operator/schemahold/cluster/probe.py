@@ -1,4 +1,4 @@
-"""Whether the hold acts: a dry-run CREATE of a labelled Deployment must come back paused (design §3)."""
+"""Whether the hold acts: a dry-run CREATE of a labelled Deployment must come back paused."""
 
 from __future__ import annotations
 

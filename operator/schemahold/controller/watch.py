@@ -1,7 +1,7 @@
 """kopf, reduced to what it is best at: watching.  Its handlers put a key on the queue and return nothing.
 
 ``on.event`` handlers keep no state on the objects: kopf's change handlers would write an annotation onto every watched
-Deployment (hold.md, T30).
+Deployment.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _is_rolled_out(raw: Json) -> bool:
 
 
 def _is_stuck(raw: Json) -> bool:
-    """Past its progress deadline.  While it is paused the condition is a stale one (hold.md T11)."""
+    """Past its progress deadline.  While it is paused the condition is a stale one: it survives the pause."""
     if raw["spec"].get("paused") or not _is_current(raw):
         return False
     return any(
