@@ -149,7 +149,7 @@ def connect() -> Api:
     """To `KUBECONFIG`, else to the checkout's own cluster; skips the test where there is none."""
     path = Path(os.environ.get("KUBECONFIG") or ROOT / ".cluster/kubeconfig")
     if not path.exists():
-        pytest.skip("no cluster: set KUBECONFIG, or run make cluster-up")
+        pytest.skip("no cluster: set KUBECONFIG, or run make cluster")
     api = Api(path)
     try:
         answers = api.request("GET", MUTATING)

@@ -89,7 +89,7 @@ class Event:
 class Decision:
     """``requeue``: seconds until time alone changes the decision, None if it cannot.
 
-    ``failed``: reasons of attempts that ended in this decision, for metrics, as (outcome, seconds it took or None).
+    ``finished``: attempts that ended in this decision, for metrics.
     """
 
     writes: tuple[Write, ...] = ()

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import urllib3
 
 from tests.cluster import hold_support
 from tests.cluster.hold_support import Api, Kubectl, User
@@ -585,7 +584,3 @@ def worker_name() -> str:
 def audit_log() -> Path:
     """The API server's audit log of the local cluster (who wrote what)."""
     return hold_support.ROOT / ".cluster/logs/audit.log"
-
-
-def is_unreachable(error: Exception) -> bool:
-    return isinstance(error, urllib3.exceptions.HTTPError)
