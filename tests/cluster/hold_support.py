@@ -307,7 +307,11 @@ class Place:
 
 @contextmanager
 def prepared(api: Api, name: str, *, only: Callable[[Json], bool] | None = None) -> Iterator[Place]:
-    """A namespace of its own with users, the kinds and the policies; gone afterwards."""
+    """A namespace of this process's own with users, the kinds and the policies; gone afterwards.
+
+    The name ends with the test worker's: two workers may share a module, and the one that ends first deletes its namespace.
+    """
+    name = "-".join(filter(None, (name, os.environ.get("PYTEST_XDIST_WORKER"))))
     _ensure_crd(api)
     _fresh_namespace(api, name)
     try:
