@@ -18,6 +18,7 @@ SHARED_VOLUME = "schemahold"
 SHARED_PATH = "/schemahold"
 BUSYBOX = f"{SHARED_PATH}/busybox"  # static; put there by gate
 SCRIPT = f"{SHARED_PATH}/migrate.sh"  # put there by gate
+SQL_PATH = "/schemahold-sql"  # sql mode: where the files are mounted, or copied to
 
 # migrate's exit code when the user's command ended with 0 and that could not be recorded as succeeded,
 # or when it was not allowed to start.  lock's report tells which.
@@ -50,10 +51,38 @@ class Reason(enum.StrEnum):
     START_TIMEOUT = "StartTimeout"  #: migrate did not start within run.startTimeout
     WITHDRAWN = "Withdrawn"  #: the pod was told to stop before the user's command had started; nothing ran
     RUNNER_ERROR = "RunnerError"  #: a fault of ours; the message has the exception
+    INCOMPATIBLE = "Incompatible"  #: a contract has run since this version was applied: what it needs may be gone
+    # sql mode
+    SOURCE_INVALID = "SourceInvalid"  #: a file's name, order or content cannot be used; nothing ran
+    SOURCE_CHANGED = "SourceChanged"  #: the files are not those that were pinned when the run was decided; nothing ran
+    CHECKSUM_MISMATCH = "ChecksumMismatch"  #: an applied file is no longer what was applied; nothing ran
+    STATEMENTS_REFUSED = "StatementsRefused"  #: a statement would break or block what runs; nothing ran
     # How a run that was allowed to start ended, as recorded in the ledger.
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     UNKNOWN = "Unknown"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SqlAsk:
+    """What to run in sql mode.
+
+    ``directory``: where the files are in the pod, directly or one directory below.  ``pin``: hash of their names and
+    contents, "" while nobody has seen them.  ``baseline``: up to here they count as applied when nothing is.
+    ``large_table``: rows from which on size makes a statement dangerous.  ``lock_timeout``: the longest that one statement
+    waits for a lock; ``statement_timeout``: of one statement, 0 for none; ``retry_for``: how long a file that meets locks is
+    tried again.  Times are seconds.  ``contract_elsewhere``: the contract has files of its own, so there must be none here.
+    """
+
+    directory: str = SQL_PATH
+    pin: str = ""
+    baseline: str = ""
+    out_of_order: bool = False
+    large_table: int = 100_000
+    lock_timeout: float = 2.0
+    statement_timeout: float = 0.0
+    retry_for: float = 600.0
+    contract_elsewhere: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +94,7 @@ class Ask:
     ``adopted``: the version that ran before us ("" for none).  ``expected_ledger``: uuid of the ledger seen before ("" to
     accept any).  ``url_variable``: the environment variable with the database URL; ``url_origin``: where that comes from, in
     words for messages, never a value.  ``password_file``: path of a file read at every connect ("" for none).
-    ``session_options``: server settings for migrate's PGOPTIONS.  ``beat``: how often lock shows a sign of life;
+    ``session_options``: server settings for migrate's PGOPTIONS.  ``sql``: what to run instead of a command.  ``beat``: how often lock shows a sign of life;
     ``stale_after``: how long a running row may go without one before another pod turns it into unknown.  Times are seconds.
     """
 
@@ -90,13 +119,16 @@ class Ask:
     beat: float = 5.0
     stale_after: float = 60.0
     session_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sql: SqlAsk | None = None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Ask:
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        sql = fields.get("sql")
+        return cls(**{**fields, "sql": SqlAsk(**sql) if sql is not None else None})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +137,9 @@ class Report:
 
     ``row``: the ledger row that decided, ``row_inputs``/``row_version`` what it carries.  ``holder``: who has the lock
     (pid, application_name, address, age).  ``last_beat``: RFC 3339.  ``backends``: live sessions of a run whose outcome is
-    unknown.  ``degraded``: a pooler was seen and allowed.  ``lock_wait``: seconds waited for the lock.
+    unknown.  ``degraded``: a pooler was seen and allowed.  ``lock_wait``: seconds waited for the lock.  ``floor``: the version
+    whose contract has run, or may have ("" for none).  ``files_pin``: hash of the files that were judged; ``contract_files``:
+    how many of them wait for the contract.
     """
 
     reason: Reason
@@ -121,6 +155,9 @@ class Report:
     backends: int | None = None
     degraded: bool = False
     lock_wait: float | None = None
+    floor: str = ""
+    files_pin: str = ""
+    contract_files: int | None = None
 
     def to_json(self) -> str:
         """JSON without empty fields, at most 4,096 bytes: the message is cut first."""
