@@ -94,8 +94,9 @@ class Ask:
     ``adopted``: the version that ran before us ("" for none).  ``expected_ledger``: uuid of the ledger seen before ("" to
     accept any).  ``url_variable``: the environment variable with the database URL; ``url_origin``: where that comes from, in
     words for messages, never a value.  ``password_file``: path of a file read at every connect ("" for none).
-    ``session_options``: server settings for migrate's PGOPTIONS.  ``sql``: what to run instead of a command.  ``beat``: how often lock shows a sign of life;
+    ``session_options``: server settings for migrate's PGOPTIONS.  ``beat``: how often lock shows a sign of life;
     ``stale_after``: how long a running row may go without one before another pod turns it into unknown.  Times are seconds.
+    ``sql``: the files to run instead of a command.
     """
 
     ledger_name: str
@@ -137,9 +138,10 @@ class Report:
 
     ``row``: the ledger row that decided, ``row_inputs``/``row_version`` what it carries.  ``holder``: who has the lock
     (pid, application_name, address, age).  ``last_beat``: RFC 3339.  ``backends``: live sessions of a run whose outcome is
-    unknown.  ``degraded``: a pooler was seen and allowed.  ``lock_wait``: seconds waited for the lock.  ``floor``: the version
-    whose contract has run, or may have ("" for none).  ``files_pin``: hash of the files that were judged; ``contract_files``:
-    how many of them wait for the contract.
+    unknown.  ``degraded``: a pooler was seen and allowed.  ``lock_wait``: seconds waited for the lock.
+
+    ``floor``: the version whose contract has run, or may have ("" for none).  ``files_pin``: hash of the files that were
+    judged; ``contract_files``: how many of them wait for the contract.
     """
 
     reason: Reason
