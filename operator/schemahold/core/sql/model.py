@@ -126,3 +126,66 @@ class Surroundings:
     server_version: int = 0
     rows: Mapping[str, int] | None = None
     large_table: int = 100_000
+
+
+# --- how the execution of one file ended ------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Applied:
+    """It and its row are committed.  ``statements``: how many ran now."""
+
+    seconds: float
+    statements: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Blocked:
+    """A lock timeout or a deadlock: nothing but that statement was in vain, and another try may go through.
+
+    ``statement``: its number.  ``done``: how many before it are done for good, which in a transactional file is none.
+    ``blockers``: who stood in the way, "" if nobody saw.
+    """
+
+    message: str
+    statement: int
+    done: int = 0
+    blockers: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Postgres refused a statement: as it is written it will do so again."""
+
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Disagrees:
+    """What the catalog shows is neither what was there before an interrupted statement nor what it was to make."""
+
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interrupted:
+    """The pod was told to stop: what was not committed is rolled back.  ``statement``: the one that was cancelled."""
+
+    statement: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fenced:
+    """The run's row no longer says running: another pod has the lock, and nothing more may be committed."""
+
+
+Outcome = Applied | Blocked | Failed | Disagrees | Interrupted | Fenced
+
+
+def refusal(text: str, *, file: str = "", line: int = 0, changed: bool = False) -> SourceError:
+    """A SourceError that says where, as far as that is known: ``file:line: text``."""
+    if line:
+        text = f"{file}:{line}: {text}" if file else f"line {line}: {text}"
+    elif file:
+        text = f"{file}: {text}"
+    return SourceError(text, file=file, line=line, changed=changed)
