@@ -26,7 +26,7 @@ def faults(status: models.Status, generation: int) -> list[str]:
     true = {one.type for one in status.conditions if one.status == "True"}
     rules = {
         "Ready, Migrated and Released are always there": by_type.keys() >= ALWAYS,
-        "no other conditions": by_type.keys() <= ALWAYS | WHILE_TRUE,
+        "no other conditions": by_type.keys() <= ALWAYS | WHILE_TRUE | {"Contracted"},
         "a type comes once": len(by_type) == len(status.conditions),
         "Reconciling and Stalled are there only while true": by_type.keys() & WHILE_TRUE == true & WHILE_TRUE,
         "Reconciling and Stalled exclude each other": not true >= WHILE_TRUE,

@@ -179,6 +179,7 @@ def job(number: int = 1, *, version: str = "v2", **more: Any) -> Json:
         names.ATTEMPT: str(number),
         names.INPUTS: more.get("inputs", INPUTS),
         names.DATABASE: more.get("database", DATABASE),
+        names.PHASE: more.get("phase", "expand"),
     }
     meta: Json = {
         "namespace": NAMESPACE,
@@ -228,6 +229,7 @@ def pod(number: int = 1, **more: Any) -> Json:
             names.ATTEMPT: str(number),
             names.OWNER_UID: more.get("uid", UID),
             names.INPUTS: more.get("inputs", INPUTS),
+            **({names.MODE: "sql"} if more.get("sql") else {}),
         },
         "annotations": {names.RUN_VERSION: more.get("version", "v2")},
         "creationTimestamp": ago(more.get("age", 19)),
@@ -284,6 +286,8 @@ def look(
     pods: Sequence[Json] = (),
     busy: Sequence[str] = (),
     job_events: str = "",
+    files: Mapping[str, observed.Files] | None = None,
+    app_pods: Sequence[observed.AppPod] | None = None,
 ) -> Observed:
     """What one look found: by default ``shop`` for v2 and one Deployment held for it while v1 runs."""
     found = Observed(
@@ -293,6 +297,8 @@ def look(
         pods=tuple(observed.Pod.of(one) for one in pods),
         busy=tuple(busy),
         job_events=job_events,
+        files=files or {},
+        app_pods=None if app_pods is None else tuple(app_pods),
     )
     check(found)
     return found
@@ -313,7 +319,7 @@ def check(found: Observed) -> None:
     for pod_ in found.pods:
         if pod_.job in jobs and jobs[pod_.job].finished and not pod_.terminal:
             raise Impossible(f"Job '{pod_.job}' has finished with a pod that has not (podReplacementPolicy: Failed)")
-        if pod_.migrate.started and not (pod_.gate.finished and pod_.gate.exit_code == 0):
+        if pod_.migrate.started and not pod_.sql and not (pod_.gate.finished and pod_.gate.exit_code == 0):
             raise Impossible(f"pod '{pod_.name}' has started migrate before gate had let it")
 
 
@@ -377,7 +383,9 @@ def starts(found: Observed, now: datetime.datetime = NOW) -> protocol.Ask | None
 
 
 def ask_of(created: Mapping[str, Any]) -> protocol.Ask:
-    lock = next(one for one in created["spec"]["template"]["spec"]["initContainers"] if one["name"] == names.LOCK)
+    spec = created["spec"]["template"]["spec"]
+    ours = {one["name"]: one for one in [*spec["containers"], *spec["initContainers"]]}
+    lock = ours.get(names.LOCK) or ours[names.MIGRATE]
     text = next(one["value"] for one in lock["env"] if one["name"] == protocol.ENV_ASK)
     return protocol.Ask.from_json(text.replace("$$", "$"))
 

@@ -487,10 +487,13 @@ def test_8_what_runs_finishes_is_recorded_and_released_later_without_a_second_ru
     assert make.released(again) == ["shop-api"]
 
 
-def test_8_an_attempt_that_has_not_started_finishes_too() -> None:
-    shop = migration("v2", suspend=True, status=make.status(attempt()))
+@pytest.mark.parametrize("asked", [{"suspend": True}, {"deleting": True, "finalizer": True}])
+def test_8_what_has_not_started_does_not_start_any_more(asked: Any) -> None:
+    shop = migration("v2", status=make.status(attempt()), **asked)
     found = look(shop, HELD, jobs=[job()], pods=[make.pod_locking()])
-    assert not make.writes(make.decided(found), decision.DeletePod)
+    assert make.writes(make.decided(found), decision.DeletePod)
+    started = look(shop, HELD, jobs=[job()], pods=[make.pod_running()])
+    assert not make.writes(make.decided(started), decision.DeletePod)
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -6,7 +6,7 @@ import pytest
 
 from schemahold.api import models, names
 from schemahold.api.pod import Reason
-from schemahold.core import decision
+from schemahold.core import attempts, decision
 from tests.unit import kstatus, make
 from tests.unit.make import Json, attempt, deployment, job, look, migration
 
@@ -125,7 +125,12 @@ ROWS: dict[str, tuple[object, str, str, str, str, tuple[str, ...]]] = {
 # fmt: off
 REFUSALS = [one.value for one in Reason if one.value not in {
     "AlreadyApplied", "AlreadyFailed", "AlreadyStarted", "OutcomeUnknown", "LedgerLost", "Succeeded", "Failed", "Unknown",
-    "Withdrawn"}]
+    "Withdrawn"} | attempts.REFUSALS]
+ROWS |= {
+    f"for a person: {reason}": (look(shop(status=failed(reason)), HELD), "stalled", reason, "False", "False",
+                                (f"{reason} it was.", "" if reason == "Incompatible" else names.RETRY_AT))
+    for reason in sorted(attempts.REFUSALS)
+}
 ROWS |= {
     f"refused: {reason}": (look(shop(status=failed(reason)), HELD), "stalled", reason, "False", "False",
                            (f"{reason} it was.", "Tried 9 times", "`spec.retries`: 3", names.RETRY_AT))

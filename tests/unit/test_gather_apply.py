@@ -17,7 +17,7 @@ from schemahold.cluster import api, apply, events, gather, probe
 from schemahold.controller import reconciler
 from schemahold.controller.metrics import Metrics
 from schemahold.controller.queue import Key, Queue
-from schemahold.core import decision, observed
+from schemahold.core import decision, observed, steps
 from tests.unit import make
 from tests.unit.make import Json, attempt, deployment, job, migration
 
@@ -98,7 +98,7 @@ def test_the_resource_is_read_before_everything_else() -> None:
     assert client.asked[0] == ("GET", SHOP, {})
     assert [(path, query["labelSelector"]) for _, path, query in client.asked[1:]] == [
         (DEPLOYMENTS, selector),
-        (JOBS, selector),
+        (JOBS, f"{selector},{names.ATTEMPT}"),  # people's own Jobs may carry our label, and old attempts get deleted
         (PODS, f"{selector},{names.ATTEMPT}"),
     ]
     assert all("resourceVersion" not in query for _, _, query in client.asked), "from etcd, never from an old cache"
@@ -519,9 +519,21 @@ def test_a_job_whose_fate_is_open_is_no_refusal(error: Exception) -> None:
 
 def test_a_refusal_of_anything_else_is_no_jobs_refusal() -> None:
     client = cluster(migration(status=make.status(attempt())), deployment(), jobs=[job()], pods=[make.pod_succeeded()])
-    client.refuse["PATCH", f"{DEPLOYMENTS}/shop-api"] = [FORBIDDEN]
+    client.refuse["PUT", f"{SHOP}/status"] = [FORBIDDEN]
     with pytest.raises(api.ApiError, match="quota"):
         run(reconciler_of(client).reconcile(KEY))
+
+
+def test_a_release_that_is_refused_hides_no_verdict() -> None:
+    """Once everything stopped at the refused patch: status said Running for ever, and followers waited with it."""
+    client = cluster(migration(status=make.status(attempt())), deployment(), jobs=[job()], pods=[make.pod_succeeded()])
+    client.refuse["PATCH", f"{DEPLOYMENTS}/shop-api"] = [FORBIDDEN]
+    assert run(reconciler_of(client).reconcile(KEY)) == steps.REFUSED_POLL
+    assert "MigrationSucceeded" in told(client) and "Released" not in told(client)
+    written = [body for method, path, body, _ in client.sent if (method, path) == ("PUT", f"{SHOP}/status")][-1]
+    ready = next(one for one in written["status"]["conditions"] if one["type"] == "Ready")
+    assert ready["reason"] == "ReleaseRefused"
+    assert "shop-api" in ready["message"] and "quota" in ready["message"]
 
 
 def test_a_release_comes_before_the_status_that_uses_it_up() -> None:

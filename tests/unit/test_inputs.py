@@ -96,7 +96,7 @@ def test_inputs_do_not_change_with(change: dict[str, Any]) -> None:
 
 def test_every_field_of_the_spec_is_decided() -> None:
     """A new field must be put into one of the two tables above."""
-    fields = {"version", "identity", "retries", "settle", "suspend", "database", "run", "lock"}
+    fields = {"version", "identity", "retries", "settle", "suspend", "database", "run", "sql", "contract", "lock"}
     assert set(models.Spec.model_fields) == fields
     assert set(models.Database.model_fields) == {"url_from", "env", "password_file"}
     assert set(models.Lock.model_fields) == {"timeout", "name", "allow_pooler"}

@@ -246,6 +246,8 @@ def test_job() -> None:
         names.ATTEMPT: "7",
         names.INPUTS: "i" * 16,
         names.DATABASE: "d" * 16,
+        names.PHASE: "expand",
+        names.MODE: "run",
         names.MANAGED_BY: "schemahold",
     }
     assert made["metadata"] == {

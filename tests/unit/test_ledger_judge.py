@@ -309,3 +309,57 @@ def test_outcome(code: int, server: ledger.Server, lost: bool, state: RowState) 
     got, note = ledger.outcome(code, HERE, server, row_was_lost=lost)
     assert got is state
     assert bool(note) == (state is UNKNOWN)
+
+
+# The floor, and contracts ---------------------------------------------------------------------------------------------
+
+CONTRACT = dataclasses.replace(ASK, phase="contract")
+OF_3 = {"phase": "contract", "version": "3", "id": 20}
+
+BELOW = [
+    # the row of version 2, the contract of another one, what version 2 hears
+    (SUCCEEDED, {"id": 10}, SUCCEEDED, OF_3, Reason.INCOMPATIBLE),
+    (SUCCEEDED, {"id": 10}, RUNNING, OF_3 | ALIVE, Reason.INCOMPATIBLE),
+    (SUCCEEDED, {"id": 10}, FAILED, OF_3, Reason.INCOMPATIBLE),  # how far it came, nobody knows
+    (SUCCEEDED, {"id": 10}, SUPERSEDED, OF_3, Reason.INCOMPATIBLE),
+    (SUCCEEDED, {"id": 10}, SUPERSEDED, OF_3 | {"note": "told to stop; nothing ran"}, Reason.ALREADY_APPLIED),
+    (SUCCEEDED, {"id": 21}, SUCCEEDED, OF_3, Reason.ALREADY_APPLIED),  # applied after it
+    (SUCCEEDED, {"id": 10}, SUCCEEDED, OF_3 | {"version": "2"}, Reason.ALREADY_APPLIED),  # its own
+    (ADOPTED, {"id": 30}, SUCCEEDED, OF_3, Reason.INCOMPATIBLE),  # noted late, and yet it ran before us
+    (SUCCEEDED, {"id": 10}, SUCCEEDED, OF_3 | OTHER_NAME, Reason.ALREADY_APPLIED),
+]
+
+
+@pytest.mark.parametrize(("state", "more", "contract", "of", "hears"), BELOW)
+def test_what_was_applied_before_a_contract(
+    state: RowState, more: dict[str, object], contract: RowState, of: dict[str, object], hears: Reason
+) -> None:
+    verdict = judge(row(state, **more), row(contract, **of, pod_uid="x"))
+    assert reason(verdict) == hears
+    if hears is Reason.INCOMPATIBLE:
+        assert isinstance(verdict, ledger.Stop)
+        for word in ("'2'", "the oldest version to go to is '3'", "break-glass"):
+            assert word in verdict.report.message
+
+
+def test_a_version_never_applied_is_above_every_floor() -> None:
+    assert reason(judge(row(SUCCEEDED, **OF_3))) == "Start"
+
+
+CONTRACTS = [
+    ((SUCCEEDED, SAME), None, "Start"),
+    ((ADOPTED, SAME), None, Reason.NOT_APPLIED),
+    ((SUCCEEDED, OTHER_VERSION), None, Reason.NOT_APPLIED),
+    (None, None, Reason.NOT_APPLIED),
+    ((SUCCEEDED, SAME), (SUCCEEDED, {"version": "3", "id": 12}), Reason.NOT_APPLIED),  # passed over
+    ((SUCCEEDED, SAME), (SUCCEEDED, {"version": "1", "id": 5}), "Start"),
+    ((SUCCEEDED, SAME), (SUCCEEDED, {"phase": "contract", "id": 12}), Reason.ALREADY_APPLIED),
+    ((SUCCEEDED, SAME), (FAILED, {"phase": "contract", "id": 12}), Reason.ALREADY_FAILED),
+    ((SUCCEEDED, SAME), (FAILED, {"phase": "contract", "id": 12, "inputs": "i1"}), "Start"),
+]
+
+
+@pytest.mark.parametrize(("applied", "other", "hears"), CONTRACTS)
+def test_only_the_version_applied_last_is_contracted(applied: object, other: object, hears: object) -> None:
+    rows = [row(state, **more) for state, more in (one for one in (applied, other) if one)]  # type: ignore[misc]
+    assert reason(judge(*rows, ask=CONTRACT)) == hears

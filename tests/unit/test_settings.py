@@ -51,6 +51,8 @@ def test_the_policy_gets_every_setting_that_it_knows() -> None:
         image="i:9", image_pull_policy="Always", backoff_initial=1, backoff_max=2, pod_timeout=3, beat=4, stale_after=5
     )
     wanted = {field.name: getattr(given, field.name) for field in dataclasses.fields(scene.Policy)}
-    assert dataclasses.asdict(__main__.policy(given)) == wanted
+    wanted["image_volumes"] = True  # asked of the cluster, where the setting does not say
+    assert dataclasses.asdict(__main__.policy(given, image_volumes=True)) == wanted
     defaults = dataclasses.asdict(scene.Policy(image="i"))
+    assert defaults.pop("image_volumes") is False
     assert {name: getattr(settings.Settings(image="i"), name) for name in defaults} == defaults

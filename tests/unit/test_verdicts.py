@@ -150,14 +150,22 @@ def test_a_container_that_cannot_start(container: str, reason: str) -> None:
     raw = pod(**{**states, container: waiting(reason, "no such image: shop:1"), "phase": "Pending"})
     found = verdict(raw)
     assert found.stage in (Stage.WAITING, Stage.LOCKING)
-    assert found.problem == f"container '{container}' cannot start: {reason}: no such image: shop:1"
+    shown = "ErrImagePull" if reason == "ImagePullBackOff" else reason  # one trouble, and one word for it
+    assert found.problem == f"container '{container}' cannot start: {shown}: no such image: shop:1"
+
+
+def test_the_kubelet_tries_an_image_again_and_status_stays() -> None:
+    """It says ErrImagePull and ImagePullBackOff in turn; once each was a write."""
+    first = pod(gate=waiting("ErrImagePull", "not found"))
+    then = pod(gate=waiting("ImagePullBackOff", 'Back-off pulling image "shop:9": ErrImagePull: not found'))
+    assert verdict(first).problem == verdict(then).problem == "container 'gate' cannot start: ErrImagePull: not found"
 
 
 def test_problems_of_other_containers_and_of_the_scheduler() -> None:
     raw = pod(unscheduled="0/3 nodes are available: insufficient memory")
     assert verdict(raw).problem == "the pod cannot be scheduled: 0/3 nodes are available: insufficient memory"
     raw["status"]["initContainerStatuses"].append({"name": "proxy", "state": waiting("ImagePullBackOff")})
-    assert verdict(raw).problem == "container 'proxy' cannot start: ImagePullBackOff"
+    assert verdict(raw).problem == "container 'proxy' cannot start: ErrImagePull"
     assert verdict(pod(gate=waiting("PodInitializing", "soon"))).problem == ""
 
 

@@ -27,12 +27,15 @@ FAILED = f"{GROUP}/failed"  # the migration to this version failed; written by t
 RETRY_AT = f"{GROUP}/retry-at"  # any new value is a retry token
 ANSWER = f"{GROUP}/answer"  # "<row id> retry|applied <reason>"
 ANSWERED_BY = f"{GROUP}/answered-by"  # recorded by admission
+APPROVE_CONTRACT = f"{GROUP}/approve-contract"  # the version whose contract may run, where spec.contract.approval is Manual
 
 # Labels on a Job and its pod, beside MIGRATION.
 OWNER_UID = f"{GROUP}/uid"  # uid of the SchemaMigration
 ATTEMPT = f"{GROUP}/attempt"  # the attempt's number
 INPUTS = f"{GROUP}/inputs"  # hash of what would run
 DATABASE = f"{GROUP}/database"  # hash of the database reference
+PHASE = f"{GROUP}/phase"  # expand | contract
+MODE = f"{GROUP}/mode"  # run | sql
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY_VALUE = "schemahold"
 # Annotation on a Job: the run's version (a label value could not carry every version).
@@ -45,6 +48,9 @@ RUNNING_FINALIZER = f"{GROUP}/running"
 LOCK = "lock"
 GATE = "gate"
 MIGRATE = "migrate"
+SHELL = "shell"  # sql mode, files copied from the image: puts busybox where FILES can run it
+FILES = "files"  # sql mode: copies the files out of the source's image
+OUR_CONTAINERS = (LOCK, GATE, MIGRATE, SHELL, FILES)
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 

@@ -1,8 +1,8 @@
 """What the operator and an attempt's pod say to each other: environment in, termination messages out.
 
 The operator builds the pod (``core.job``) from :class:`Ask`; ``lock`` and ``gate`` read it back from their environment.
-They answer with one JSON object each as the container's termination message (:class:`Report`), at most 4,096 bytes,
-because that is what the kubelet keeps.  ``migrate``'s termination message is the user's.
+They answer with one JSON object each as the container's termination message (:class:`Report`), no longer than what the
+kubelet keeps.  ``migrate``'s termination message is the user's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ SQL_PATH = "/schemahold-sql"  # sql mode: where the files are mounted, or copied
 # or when it was not allowed to start.  lock's report tells which.
 EXIT_NOT_RECORDED = 79
 
-MESSAGE_BYTES = 4096  # what the kubelet keeps of a termination message
+# application_name of the command's own sessions (PGAPPNAME), followed by the ledger name.
+MIGRATE_APPLICATION = "schemahold migrate "
+
+# What the kubelet keeps of a termination message, and of all of a pod's together, in equal shares
+# (kubernetes, pkg/kubelet/kuberuntime: MaxPodTerminationMessageLogLength is shared by the containers).
+MESSAGE_BYTES = 4096
+POD_MESSAGE_BYTES = 12288
 
 # Environment of lock and gate.  The value of ASK is Ask as JSON; URL comes from a Secret or the copied variable.
 ENV_ASK = "SCHEMAHOLD_ASK"
@@ -52,7 +58,9 @@ class Reason(enum.StrEnum):
     WITHDRAWN = "Withdrawn"  #: the pod was told to stop before the user's command had started; nothing ran
     RUNNER_ERROR = "RunnerError"  #: a fault of ours; the message has the exception
     INCOMPATIBLE = "Incompatible"  #: a contract has run since this version was applied: what it needs may be gone
+    NOT_APPLIED = "NotApplied"  #: a contract was asked for, and its version is not the one applied last
     # sql mode
+    NOTHING_TO_RUN = "NothingToRun"  #: a contract was asked for, and no file waits for it
     SOURCE_INVALID = "SourceInvalid"  #: a file's name, order or content cannot be used; nothing ran
     SOURCE_CHANGED = "SourceChanged"  #: the files are not those that were pinned when the run was decided; nothing ran
     CHECKSUM_MISMATCH = "ChecksumMismatch"  #: an applied file is no longer what was applied; nothing ran
@@ -96,7 +104,7 @@ class Ask:
     words for messages, never a value.  ``password_file``: path of a file read at every connect ("" for none).
     ``session_options``: server settings for migrate's PGOPTIONS.  ``beat``: how often lock shows a sign of life;
     ``stale_after``: how long a running row may go without one before another pod turns it into unknown.  Times are seconds.
-    ``sql``: the files to run instead of a command.
+    ``sql``: the files to run instead of a command.  ``message_bytes``: what a report may take.
     """
 
     ledger_name: str
@@ -121,6 +129,7 @@ class Ask:
     stale_after: float = 60.0
     session_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sql: SqlAsk | None = None
+    message_bytes: int = MESSAGE_BYTES
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
@@ -161,21 +170,21 @@ class Report:
     files_pin: str = ""
     contract_files: int | None = None
 
-    def to_json(self) -> str:
-        """JSON without empty fields, at most 4,096 bytes: the message is cut first."""
+    def to_json(self, limit: int = MESSAGE_BYTES) -> str:
+        """JSON without empty fields, at most ``limit`` bytes: the message is cut first."""
         text = self._json(self.message)
-        if len(text.encode()) <= MESSAGE_BYTES:
+        if len(text.encode()) <= limit:
             return text
         # The longest beginning of the message that fits; escapes make its length in JSON anything but linear.
         fits, over = 0, len(self.message)
         while over - fits > 1:
             middle = (fits + over) // 2
-            if len(self._json(self.message[:middle] + "…").encode()) <= MESSAGE_BYTES:
+            if len(self._json(self.message[:middle] + "…").encode()) <= limit:
                 fits = middle
             else:
                 over = middle
         text = self._json(self.message[:fits] + "…")
-        return text if len(text.encode()) <= MESSAGE_BYTES else json.dumps({"reason": self.reason})
+        return text if len(text.encode()) <= limit else json.dumps({"reason": self.reason})
 
     def _json(self, message: str) -> str:
         # Not a plain test of truth: an exit code of 0 is a value, though 0 == False.

@@ -115,17 +115,19 @@ class Applier:
         await self._client.patch(path, patch, api.JSON_PATCH)
 
     async def _mark_failed(self, write: decision.MarkFailed) -> None:
-        patch = [
+        patch: list[dict[str, str]] = [
             {"op": "test", "path": _annotation(names.HELD), "value": write.version},
             {"op": "add", "path": _annotation(names.FAILED), "value": write.version},
         ]
+        if not write.version:
+            patch = [{"op": "remove", "path": _annotation(names.FAILED)}]
         await self._tolerant(paths.deployments(self._migration.namespace, write.deployment), patch, api.JSON_PATCH)
 
     async def _tolerant(self, path: str, body: Any, kind: str) -> None:
         """For marks that may come too late: the object is gone or has moved on, and then nothing is to be marked."""
         try:
             await self._client.patch(path, body, kind)
-        except (api.NotFound, api.Conflict):
+        except api.ApiError:  # a mark is a courtesy: nothing else may wait for it
             return
 
 

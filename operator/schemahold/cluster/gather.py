@@ -7,8 +7,8 @@ import datetime
 import re
 
 from schemahold.api import names
-from schemahold.cluster import api, paths
-from schemahold.core import observed, situation
+from schemahold.cluster import api, paths, selectors, sources
+from schemahold.core import contract, observed, situation
 
 
 async def look(
@@ -26,7 +26,8 @@ async def look(
     selector = f"{names.MIGRATION}={name}"
     deployments, jobs, pods = await asyncio.gather(
         labelled_deployments(client, namespace, name),
-        client.items(paths.jobs(namespace), labelSelector=selector),
+        # Only attempts: people's own Jobs may carry our label (kustomize's commonLabels), and old attempts get deleted.
+        client.items(paths.jobs(namespace), labelSelector=f"{selector},{names.ATTEMPT}"),
         client.items(paths.pods(namespace), labelSelector=f"{selector},{names.ATTEMPT}"),
     )
     seen = observed.Observed(
@@ -34,12 +35,27 @@ async def look(
         deployments=deployments,
         jobs=tuple(observed.Job.of(raw) for raw in jobs),
         pods=tuple(observed.Pod.of(raw) for raw in pods),
+        files=await sources.read(client, namespace, migration.spec) if migration.spec else {},
     )
+    asks = migration.spec is not None and contract.asks(seen, migration.spec)
     return observed.with_surroundings(
         seen,
-        busy=await _busy(client, seen),
+        busy=await _busy(client, seen, asks),
         job_events=await _why_no_pod(client, seen, pod_timeout, now),
+        app_pods=await _app_pods(client, seen) if asks else None,
     )
+
+
+async def _app_pods(client: api.Api, seen: observed.Observed) -> tuple[observed.AppPod, ...]:
+    """The pods under the labelled Deployments' selectors that have not ended; those being deleted still run."""
+    found: dict[str, observed.AppPod] = {}
+    for one in seen.deployments:
+        selector = selectors.text(one.raw["spec"].get("selector") or {})
+        for raw in await client.items(paths.pods(seen.migration.namespace), labelSelector=selector):
+            ended = (raw.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            if not ended and names.ATTEMPT not in (raw["metadata"].get("labels") or {}):
+                found[raw["metadata"]["uid"]] = observed.AppPod.of(raw)
+    return tuple(sorted(found.values(), key=lambda pod: pod.name))
 
 
 async def labelled_deployments(client: api.Api, namespace: str, name: str) -> tuple[observed.Deployment, ...]:
@@ -49,13 +65,16 @@ async def labelled_deployments(client: api.Api, namespace: str, name: str) -> tu
     return tuple(sorted((observed.Deployment.of(raw) for raw in alive), key=lambda one: one.name))
 
 
-async def _busy(client: api.Api, seen: observed.Observed) -> tuple[str, ...]:
-    """Unfinished Jobs of other SchemaMigrations on the same database reference; asked only when something is wanted."""
+async def _busy(client: api.Api, seen: observed.Observed, asks: bool) -> tuple[str, ...]:
+    """Unfinished Jobs of other SchemaMigrations on the same database reference.
+
+    Asked only when something is wanted, or a contract may be due (``asks``).
+    """
     migration = seen.migration
     if migration.spec is None:
         return ()
     here = situation.read(seen, migration.spec)
-    if not here.wanted or not here.database:
+    if not (here.wanted or asks) or not here.database:
         return ()
     raws = await client.items(paths.jobs(migration.namespace), labelSelector=f"{names.DATABASE}={here.database}")
     others = [observed.Job.of(raw) for raw in raws if raw["metadata"]["labels"].get(names.MIGRATION) != migration.name]

@@ -21,6 +21,10 @@ def pods(namespace: str, name: str = "") -> str:
     return _path(f"/api/v1/namespaces/{namespace}/pods", name)
 
 
+def config_maps(namespace: str, name: str = "") -> str:
+    return _path(f"/api/v1/namespaces/{namespace}/configmaps", name)
+
+
 def events(namespace: str, name: str = "") -> str:
     return _path(f"/api/v1/namespaces/{namespace}/events", name)
 

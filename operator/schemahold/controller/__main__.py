@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 
-from schemahold.cluster import api, events
+from schemahold.cluster import api, events, probe
 from schemahold.controller import logs, settings
 from schemahold.controller.health import Health
 from schemahold.controller.metrics import Metrics
@@ -25,7 +25,10 @@ async def run(given: settings.Settings) -> None:
     metrics, queue = Metrics(), Queue()
     health = Health(client, given.namespace, metrics, given.probe_interval)
     server = await health.serve(given.health_port, given.metrics_port)
-    reconciler = Reconciler(client, events.Recorder(client), policy(given), metrics)
+    volumes = given.image_volumes == "always" or (
+        given.image_volumes == "auto" and await probe.has_image_volumes(client, given.namespace)
+    )
+    reconciler = Reconciler(client, events.Recorder(client), policy(given, image_volumes=volumes), metrics)
     watch = Watch(queue, metrics)
     # Workers start before kopf: on its way out it cancels every task that is younger than itself (kopf, running.py).
     workers = [asyncio.create_task(reconciler.work(queue)) for _ in range(given.workers)]
@@ -69,7 +72,7 @@ async def _resync(watch: Watch, queue: Queue, interval: float) -> None:
             await queue.add(key)
 
 
-def policy(given: settings.Settings) -> scene.Policy:
+def policy(given: settings.Settings, *, image_volumes: bool = False) -> scene.Policy:
     """What decisions need to know of the settings."""
     return scene.Policy(
         image=given.image,
@@ -79,6 +82,7 @@ def policy(given: settings.Settings) -> scene.Policy:
         pod_timeout=given.pod_timeout,
         beat=given.beat,
         stale_after=given.stale_after,
+        image_volumes=image_volumes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -15,6 +16,14 @@ from schemahold.core import decide, decision, observed, redact, scene
 log = logging.getLogger(__name__)
 
 MISSING_FOR = 10.0  # seconds that a SchemaMigration may come later than its Deployment before anyone is told
+
+
+class ReleaseRefused(Exception):
+    """The API server does not let a Deployment go (a webhook, a policy, a field that no longer validates)."""
+
+    def __init__(self, deployment: str, words: str) -> None:
+        super().__init__(words)
+        self.deployment, self.words = deployment, words
 
 
 class Reconciler:
@@ -64,7 +73,14 @@ class Reconciler:
             return await self._without_migration(key, now)
         self._missing.pop(key, None)
         decided = decide.decide(look, self._policy, now)
-        was_refused = await self._apply(look, decided)
+        while True:
+            try:
+                was_refused = await self._apply(look, decided)
+                break
+            except ReleaseRefused as refused:  # at most once for each Deployment
+                # The rest of the decision counts without that one: a verdict must not be lost to somebody's policy.
+                look = dataclasses.replace(look, refused={**look.refused, refused.deployment: refused.words})
+                decided = decide.decide(look, self._policy, now)
         told = [one for one in decided.events if not (was_refused and one.reason == "MigrationStarted")]
         for event in told:
             await self._event(look, event, now)
@@ -82,6 +98,8 @@ class Reconciler:
             except api.Conflict:
                 raise
             except api.ApiError as error:
+                if isinstance(write, decision.Release) and error.status in (400, 403, 422):
+                    raise ReleaseRefused(write.deployment, redact.redact(error.message)) from error
                 # A webhook that fails is a 500; were it another fault and the Job created, its verdict would still count.
                 if not isinstance(write, decision.CreateJob) or error.status > 500 or error.status == 429:
                     raise

@@ -17,6 +17,8 @@ class Settings:
     ``backoff_max``: wait before an attempt that failed before its start is repeated.  ``pod_timeout``: without a pod for so
     long after its Job, an attempt is PodNotCreated.  ``resync``: every resource is looked at again that often, whatever
     events came.  ``beat`` and ``stale_after``: lock's sign of life, and when a silent run counts as lost.
+    ``image_volumes``: how files come out of the source's image: ``auto`` (an image volume if the API server knows them),
+    ``always``, or ``never`` (copied by an init container).
     """
 
     image: str
@@ -33,6 +35,7 @@ class Settings:
     metrics_port: int = 9090
     log_format: str = "json"
     workers: int = 8
+    image_volumes: str = "auto"
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from typing import Literal
 
 from schemahold.api import durations, models, names
 from schemahold.api import pod as protocol
@@ -21,18 +22,28 @@ R = protocol.Reason
 
 APPLIED, ALREADY_APPLIED = "Applied", R.ALREADY_APPLIED.value
 MIGRATION_FAILED, ALREADY_FAILED = "MigrationFailed", R.ALREADY_FAILED.value
+CONTRACT_FAILED = "ContractFailed"
 OUTCOME_UNKNOWN, LEDGER_LOST = R.OUTCOME_UNKNOWN.value, R.LEDGER_LOST.value
 INPUTS_CHANGED = "InputsChanged"  # recorded as succeeded with other inputs than the resource's
 START_TIMEOUT = R.START_TIMEOUT.value
 REPLACED = "Replaced"  # made useless before it started
+INCOMPATIBLE = R.INCOMPATIBLE.value  # a contract has removed what this version needs
+NOTHING_TO_RUN = R.NOTHING_TO_RUN.value  # a contract without files: nothing ran, and nothing is missing
 NO_VERDICT = "NoVerdict"  # gone, and nobody said how it ended: the next attempt's gate will
 
+OURS_MAX = 60.0  # seconds, the longest pause while another run of ours is in the way
+
 SUCCESSES = frozenset({APPLIED, ALREADY_APPLIED})
-FAILURES = frozenset({MIGRATION_FAILED, ALREADY_FAILED})
+FAILURES = frozenset({MIGRATION_FAILED, CONTRACT_FAILED, ALREADY_FAILED})
+# Nothing ran, and nothing will until somebody changes something.
+REFUSALS = frozenset(
+    one.value
+    for one in (R.INCOMPATIBLE, R.NOT_APPLIED, R.NOTHING_TO_RUN, R.SOURCE_INVALID, R.CHECKSUM_MISMATCH, R.STATEMENTS_REFUSED)
+)
 # Ends that someone gave a healthy attempt (an eviction, a deletion, a newer version): nothing failed.
 PASSING = frozenset({REPLACED, NO_VERDICT, R.WITHDRAWN.value})
 # Verdicts of the ledger about the run. What is neither ended before migrate began, and counts.
-_RULINGS = SUCCESSES | FAILURES | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED}
+_RULINGS = SUCCESSES | FAILURES | REFUSALS | {OUTCOME_UNKNOWN, LEDGER_LOST, INPUTS_CHANGED}
 
 
 def counts(reason: str) -> bool:
@@ -42,7 +53,8 @@ def counts(reason: str) -> bool:
 
 def settles(reason: str) -> bool:
     """Whether an attempt that ended so has heard the ledger's word on the run; a lock timeout never saw a row."""
-    return reason in SUCCESSES | FAILURES | {INPUTS_CHANGED, LEDGER_LOST}
+    # Files that cannot be used are found before the ledger is asked, some of them.
+    return reason in SUCCESSES | FAILURES | (REFUSALS - {R.SOURCE_INVALID.value}) | {INPUTS_CHANGED, LEDGER_LOST}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +76,15 @@ class Progress:
     late: bool = False  # the report came after the end was recorded
 
     @property
+    def phase(self) -> str:
+        return self.attempt.phase if self.attempt else "expand"
+
+    @property
+    def contracts(self) -> bool:
+        """Whether a contract may be running: what it removes, no other version may count on."""
+        return self.running and self.phase == "contract"
+
+    @property
     def running(self) -> bool:
         """Whether something may still be running, so that nothing else may start."""
         return self.foreign is not None or (self.attempt is not None and not self.attempt.finished_at)
@@ -77,9 +98,23 @@ def progress(look: Observed, pod_timeout: float, now: datetime.datetime) -> Prog
         if orphan and orphan.owner_uid != look.migration.uid:
             return Progress(attempt=attempt, foreign=orphan)
         if orphan is None:
-            return _late(look, attempt)
+            late = _came_late(look, attempt)
+            return _late(look, attempt) if late is None else _current(look, late, pod_timeout, now)
         attempt = _adopt(orphan)  # status was lost: an unfinished Job of ours still gives its verdict
     return _current(look, attempt, pod_timeout, now)
+
+
+def _came_late(look: Observed, attempt: models.Attempt | None) -> models.Attempt | None:
+    """An attempt that was given up because it had no Job, and has one now.
+
+    Interleaving: another operator looked between the number and the Job, or the answer to the create came late.
+    """
+    if attempt is None or attempt.reason != NO_VERDICT:
+        return None
+    job = _job_of(look, attempt)
+    if job is None or job.finished or _verdict(job, _pod_of(look, attempt, job)).stage is Stage.GONE:
+        return None
+    return attempt.model_copy(update={"finished_at": None, "reason": "", "message": ""})
 
 
 def _unfinished(look: Observed, attempt: models.Attempt | None) -> observed.Job | None:
@@ -94,6 +129,7 @@ def _adopt(job: observed.Job) -> models.Attempt:
         version=job.version,
         inputs=job.inputs,
         database=job.database,
+        phase=job.phase,
         started_at=observed.format_time(job.created),
     )
 
@@ -165,6 +201,8 @@ def _end(attempt: models.Attempt, verdict: verdicts.Verdict, now: datetime.datet
             "row": report.row if report else None,
             # Waiting for one of ours that is alive is no failure of this one.
             "tries": attempt.tries + (1 if counts(reason) and not ours else 0),
+            "passed": attempt.passed + 1 if ours or reason in PASSING - {REPLACED} else 0,
+            "before": "",
         }
     )
 
@@ -179,14 +217,14 @@ def _reason(attempt: models.Attempt, verdict: verdicts.Verdict) -> tuple[str, st
         case R.ALREADY_APPLIED:
             return _already_applied(attempt, verdict)
         case R.FAILED:
-            return MIGRATION_FAILED, verdict.message
+            return MIGRATION_FAILED if attempt.phase == "expand" else CONTRACT_FAILED, verdict.message
         case R.UNKNOWN if verdict.report and verdict.report.row is not None and verdict.report.exit_code is None:
             # No word from migrate: its row still says running. The next gate waits for beats, and says what is known.
             return NO_VERDICT, _NO_VERDICT_TEXT
         case R.UNKNOWN | R.OUTCOME_UNKNOWN:
             return OUTCOME_UNKNOWN, verdict.message
-        case R.ALREADY_FAILED | R.LEDGER_LOST:
-            return verdict.reason.value, verdict.message
+        case reason if reason.value in REFUSALS | {ALREADY_FAILED, LEDGER_LOST}:
+            return reason.value, verdict.message
         case other:
             return (attempt.reason, attempt.message) if attempt.reason else (other.value, verdict.message)
 
@@ -232,6 +270,7 @@ class Stop:
 class Plea:
     """What an attempt would be asked for now, to be compared with what the last one was asked."""
 
+    phase: Literal["expand", "contract"] = "expand"
     target: str
     inputs: str
     database: str
@@ -248,6 +287,8 @@ def following(
     """Whether an attempt may follow ``last``, which has ended.  The gate still has the last word."""
     if last is None:
         return Start()
+    if last.phase != plea.phase and last.reason != OUTCOME_UNKNOWN:
+        return Start()  # what came of the other phase says nothing; the gate has the last word anyway
     if last.reason == OUTCOME_UNKNOWN and last.database == plea.database:
         return _answered(last, outcome, plea)
     verdict = _following(last, plea, now)
@@ -274,14 +315,14 @@ def _following(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Star
 def _answered(last: models.Attempt, outcome: models.Outcome | None, plea: Plea) -> Start | Stop:
     row = last.row if last.row is not None or outcome is None else outcome.row
     given = ledger.parse_answer(plea.answer)
-    if given is not None and plea.answer != last.answer and given.row == row:
+    if given is not None and plea.answer != last.answer and row in (None, given.row):
         return Start(answer=plea.answer)
     message, shown = last.message, f"'{plea.answer[:80]}'"
     if names.ANSWER not in message:
         message = f"{message} Look at the database, then set the annotation {names.ANSWER} to {_answers(row)}.".lstrip()
     if plea.answer and given is None:
         message = f"The annotation {names.ANSWER} is {shown}; write {_answers(row)}. {message}"
-    elif given is not None and given.row != row:
+    elif given is not None and row not in (None, given.row):
         message = f"The answer {shown} is for row {given.row}; write {_answers(row)}. {message}"
     elif plea.answer:
         message = f"The answer {shown} did not settle it. {message}"
@@ -289,6 +330,8 @@ def _answered(last: models.Attempt, outcome: models.Outcome | None, plea: Plea) 
 
 
 def _answers(row: int | None) -> str:
+    if row is None:  # status was lost, and no gate has named the row since: the ledger does
+        return '"<row id> retry <reason>" or "<row id> applied <reason>"'
     return f'"{row} retry <reason>" or "{row} applied <reason>"'
 
 
@@ -300,7 +343,7 @@ def _other_inputs(last: models.Attempt, plea: Plea) -> Start | Stop:
 
 def _inputs_changed(last: models.Attempt) -> str:
     return (
-        f"Version '{last.version}' was applied with other inputs than `spec.run` and the source have now "
+        f"Version '{last.version}' was applied with other inputs than `spec.run` (or `spec.sql`) and the source have now "
         f"(attempt {last.number}). Set a new `spec.version`, or accept what was applied with the annotation "
         f"{names.RETRY_AT}: <any new value>."
     )
@@ -311,7 +354,7 @@ def _again(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | 
         return Start()
     if last.reason == INPUTS_CHANGED:
         return Stop(reason=last.reason, message=_inputs_changed(last))
-    if last.reason in FAILURES:
+    if last.reason in FAILURES | REFUSALS:
         return Stop(reason=last.reason, message=_failed(last))
     if counts(last.reason) and last.tries > plea.retries:
         times = "once" if last.tries == 1 else f"{last.tries} times"
@@ -322,15 +365,21 @@ def _again(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | 
 
 def _failed(last: models.Attempt) -> str:
     """A failed run's message: what to do comes first, so that the end of the log can be cut to what is left."""
-    if last.reason == ALREADY_FAILED:
+    if last.reason == INCOMPATIBLE:
+        return last.message  # no retry can help
+    if last.reason not in (MIGRATION_FAILED, CONTRACT_FAILED):
         return _with_retry(last.message)
     code = "" if last.exit_code is None else f" with exit code {last.exit_code}"
     head = (
-        f"The migration to version '{last.version[:100]}' failed{code} (`kubectl logs job/{last.job}`). Set a new "
+        f"The {_what(last)} version '{last.version[:100]}' failed{code} (`kubectl logs job/{last.job}`). Set a new "
         f"`spec.version` or mend what runs; or run it again with the annotation {names.RETRY_AT}: <any new value>. "
     )
     room = models.TEXT_LENGTH - len(head) - 1
     return head + (last.message if len(last.message) <= room else "…" + last.message[-room:])
+
+
+def _what(attempt: models.Attempt) -> str:
+    return "migration to" if attempt.phase == "expand" else "contract of"
 
 
 def _with_retry(message: str, more: str = "") -> str:
@@ -341,7 +390,11 @@ def _with_retry(message: str, more: str = "") -> str:
 
 
 def _backoff(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait:
-    delay = min(plea.backoff_max, plea.backoff_initial * 2 ** min(30, max(0, last.tries - 1)))
+    # What somebody else ends again and again (an eviction, a full node) must not come back every few seconds for ever.
+    times = max(last.tries, last.passed)
+    # A run of ours that holds the lock ends some time: people wait for that.
+    longest = min(plea.backoff_max, OURS_MAX) if last.passed and last.reason not in PASSING else plea.backoff_max
+    delay = min(longest, plea.backoff_initial * 2 ** min(30, max(0, times - 1)))
     ended = observed.parse_time(last.finished_at) if last.finished_at else now
     # No longer than the delay: a clock that was set back must not make it wait for hours.
     left = min(delay, delay - (now - ended).total_seconds())
@@ -371,7 +424,7 @@ def overdue(found: Progress, spec: models.Spec, now: datetime.datetime) -> float
     if found.pod is None or found.stage not in (Stage.WAITING, Stage.LOCKING) or found.pod.deleting:
         return None
     age = (now - found.pod.created).total_seconds()
-    return durations.seconds(spec.run.start_timeout) - age
+    return durations.seconds((spec.work_of(found.phase) or spec.work).start_timeout) - age
 
 
 def finished(found: Progress) -> decision.Finished:

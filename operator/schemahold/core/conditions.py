@@ -44,7 +44,12 @@ def stalled(reason: str, message: str, migrated: str = "False") -> State:
 
 
 def build(
-    state: State, held: Sequence[models.Held], old: Sequence[models.Condition], generation: int, now: str
+    state: State,
+    held: Sequence[models.Held],
+    old: Sequence[models.Condition],
+    generation: int,
+    now: str,
+    contracted: tuple[str, str, str] | None = None,
 ) -> list[models.Condition]:
     """The conditions of a state; ``lastTransitionTime`` stays where the status did not change."""
     wanted = [("Ready", "True" if state.mood is Mood.READY else "False", state.reason, state.message)]
@@ -54,6 +59,8 @@ def build(
         wanted.append(("Stalled", "True", state.reason, state.message))
     wanted.append(("Migrated", state.migrated, state.reason, state.message))
     wanted.append(_released(held))
+    if contracted is not None:
+        wanted.append(("Contracted", *contracted))
     before = {condition.type: condition for condition in old}
     return [
         _condition(before.get(kind), kind, status, reason, text, generation, now) for kind, status, reason, text in wanted

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Sequence
 
 from schemahold.api import models, names
-from schemahold.core import attempts, conditions, decision, events, observed, releases, scene, steps
+from schemahold.core import attempts, conditions, decision, events, observed, releases, scene, starts, steps
 from schemahold.core.conditions import State, stalled
 from schemahold.core.decision import Decision, Write
 from schemahold.core.observed import Observed
@@ -27,12 +27,11 @@ def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
     here = scene.build(look, look.migration.spec, policy, now)
     step = steps.step(here)
     status = _settled_status(here, step)
-    told = [*events.held(here, status), *events.verdict(here), *step.events, *events.released(here)]
+    told = [*events.held(here, status), *events.verdict(here), *events.contract(here), *step.events, *events.released(here)]
     return Decision(
         writes=(
-            *_releases(here),
-            *_around_status(step.writes, look.migration.status, status),
-            *_failure_marks(here, step.state),
+            *_released_and_told(here, _around_status(step.writes, look.migration.status, status)),
+            *_failure_marks(here, step),
             *_housekeeping(here, step),
         ),
         events=(*told, *events.by_hand(here, step.state)),
@@ -41,7 +40,7 @@ def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
     )
 
 
-def _settled_status(here: Scene, step: steps.Step) -> models.Status:
+def _settled_status(here: Scene, step: starts.Step) -> models.Status:
     """The new status, or the old one while all that is new came late and something else will be written soon.
 
     lock's report comes a second after migrate's exit: its row and ledger ride along with the end of the rollout.
@@ -50,8 +49,25 @@ def _settled_status(here: Scene, step: steps.Step) -> models.Status:
     if not here.found.late or step.state.reason != "RollingOut" or before.attempt is None or status.attempt is None:
         return status
     attempt = before.attempt.model_copy(update={"row": status.attempt.row})
-    late = {"attempt": attempt, "history": status.history, "ledger": status.ledger}
+    late = {
+        "attempt": attempt,
+        "history": status.history,
+        "ledger": status.ledger,
+        "floor": status.floor,
+        "contract": status.contract,
+    }
     return before if before.model_copy(update=late) == status else status
+
+
+def _released_and_told(here: Scene, writes: list[Write]) -> list[Write]:
+    """Releases first, since people wait for them; but a step back beside a contract only after status has said so.
+
+    Interleaving: another controller has looked before the Deployment stepped back, and is about to create the contract's
+    Job.  It writes status first as well, with the resourceVersion of its look, so one of the two finds a conflict.
+    """
+    if here.standing.status is None or here.spec.work_of("contract") is None:
+        return [*_releases(here), *writes]
+    return [*writes, *_releases(here)]
 
 
 def _around_status(writes: Sequence[Write], before: models.Status, status: models.Status) -> list[Write]:
@@ -85,9 +101,20 @@ def _unreadable(look: Observed, now: datetime.datetime) -> Decision:
 
 
 def _conditions(
-    migration: observed.Migration, state: State, held: Sequence[models.Held], now: datetime.datetime
+    migration: observed.Migration,
+    state: State,
+    held: Sequence[models.Held],
+    now: datetime.datetime,
+    contracted: tuple[str, str, str] | None = None,
 ) -> list[models.Condition]:
-    return conditions.build(state, held, migration.status.conditions, migration.generation, observed.format_time(now))
+    before, moment = migration.status.conditions, observed.format_time(now)
+    return conditions.build(state, held, before, migration.generation, moment, contracted)
+
+
+def _contracted(here: Scene, step: starts.Step) -> tuple[str, str, str] | None:
+    if here.standing.condition is None or step.contracting is None:
+        return here.standing.condition
+    return ("False", *step.contracting)
 
 
 def _held(deployments: Sequence[observed.Deployment], released: Sequence[observed.Deployment]) -> list[models.Held]:
@@ -98,12 +125,12 @@ def _held(deployments: Sequence[observed.Deployment], released: Sequence[observe
     ]
 
 
-def _status(here: Scene, step: steps.Step) -> models.Status:
+def _status(here: Scene, step: starts.Step) -> models.Status:
     migration = here.look.migration
     held = _held(here.look.deployments, here.released)
     return models.Status(
         observed_generation=migration.generation,
-        conditions=_conditions(migration, step.state, held, here.now),
+        conditions=_conditions(migration, step.state, held, here.now, _contracted(here, step)),
         version=(here.here.target or here.status.version)[: models.TEXT_LENGTH],
         attempt=step.attempt or scene.mark_released(here),
         held=held[:LISTED_HOLDS],
@@ -113,6 +140,9 @@ def _status(here: Scene, step: steps.Step) -> models.Status:
         settling=step.settling or steps.settled(here),
         ledger=scene.ledger(here),
         outcome=here.outcome,
+        contract=here.standing.status,
+        floor=here.floor,
+        pin=scene.pin(here),
     )
 
 
@@ -128,18 +158,16 @@ def _releases(here: Scene) -> list[Write]:
     ]
 
 
-def _failure_marks(here: Scene, state: State) -> list[Write]:
-    """So that a health check on the Deployment can fail a sync that waits for it."""
-    if state.mood is not conditions.Mood.STALLED:
-        return []
-    return [
-        decision.MarkFailed(deployment=one.name, version=one.held)
-        for one in here.waiting
-        if one.held == here.here.target and one.failed != one.held
-    ]
+def _failure_marks(here: Scene, step: starts.Step) -> list[Write]:
+    """So that a health check on the Deployment can fail a sync that waits for it; taken back while it is tried again."""
+    held = [one for one in here.waiting if one.held]
+    if step.failed:
+        unmarked = [one for one in held if one.held == here.here.target and one.failed != one.held]
+        return [decision.MarkFailed(deployment=one.name, version=one.held) for one in unmarked]
+    return [decision.MarkFailed(deployment=one.name, version="") for one in held if one.failed == one.held]
 
 
-def _housekeeping(here: Scene, step: steps.Step) -> list[Write]:
+def _housekeeping(here: Scene, step: starts.Step) -> list[Write]:
     """Finished Jobs get an owner, old ones go, and the finalizer goes when nothing runs any more.
 
     While it runs, a Job has no owner: deleting an owner in the foreground kills its Jobs at once, whatever finalizers say.

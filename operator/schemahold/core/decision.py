@@ -66,7 +66,7 @@ class Release:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MarkFailed:
-    """Tells health checks on the Deployment that the migration to its version failed."""
+    """Tells health checks on the Deployment that the migration to its version failed; "" takes that back."""
 
     deployment: str
     version: str

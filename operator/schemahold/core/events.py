@@ -40,14 +40,32 @@ def verdict(scene: Scene) -> list[Event]:
     attempt = scene.found.attempt
     if not scene.found.ended or attempt is None:
         return []
+    expand = attempt.phase == "expand"
     if attempt.reason in attempts.SUCCESSES:
-        text = f"Version '{attempt.version}' is applied (attempt {attempt.number})."
-        return list(both("Normal", "MigrationSucceeded", text, scene.source_name))
+        reason, what = ("MigrationSucceeded", "is applied") if expand else ("ContractSucceeded", "has its contract done")
+        text = f"Version '{attempt.version}' {what} (attempt {attempt.number})."
+        return list(both("Normal", reason, text, scene.source_name))
+    if attempt.reason == attempts.NOTHING_TO_RUN:
+        return []
     text = f"Attempt {attempt.number} for version '{attempt.version}': {attempt.reason}. {attempt.message}".strip()
     if attempt.reason in attempts.PASSING:
-        # Nothing has failed and another attempt follows by itself: no alert should hear of it.
+        # Nothing has failed and another attempt follows by itself: no alert should hear of it. Without its number, or Events
+        # would never be counted as one.
+        text = f"An attempt for version '{attempt.version}' is gone: {attempt.reason}. {attempt.message}"
         return list(both("Normal", "AttemptGone", text, scene.source_name))
-    return list(both("Warning", "MigrationFailed", text, scene.source_name))
+    return list(both("Warning", "MigrationFailed" if expand else "ContractFailed", text, scene.source_name))
+
+
+def contract(scene: Scene) -> list[Event]:
+    """A contract that another version has passed over."""
+    version = scene.standing.skipped
+    if not version:
+        return []
+    text = (
+        f"The contract of version '{version}' had not begun when another version arrived: its files stay pending for the "
+        "next contract, and a command must do what it would have done."
+    )
+    return list(both("Normal", "ContractSkipped", text, scene.source_name))
 
 
 def released(scene: Scene) -> list[Event]:

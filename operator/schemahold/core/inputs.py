@@ -1,9 +1,9 @@
 """Hashes that say whether two attempts would do the same thing to the same database.
 
 ``inputs``: everything in the SchemaMigration and its source that decides *what* runs, *against what*, and whether it may
-start: command, image, database reference, password file, session options, names of the sidecars, name of the lock and
-whether a pooler is allowed.  Someone who mends a failed migration changes one of these, and that alone starts the next
-attempt.
+start: command or files, image, database reference, password file, session options, names of the sidecars, name of the
+lock and whether a pooler is allowed.  Someone who mends a failed migration changes one of these, and that alone starts the
+next attempt.
 
 Never: our own containers (an upgrade of the operator would run everything again), resources and scheduling, times
 (``lock.timeout``, ``startTimeout``, ``gracePeriod``, ``settle``), ``retries``, images of sidecars (a newer proxy is no new
@@ -30,20 +30,41 @@ Json = Mapping[str, Any]
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
-def inputs(spec: models.Spec, container: Json) -> str:
-    """16 hex characters: equal when the same would run (see the module).  ``container``: the copied one, as JSON."""
-    return _hash(
-        {
-            "allowPooler": spec.lock.allow_pooler,
-            "command": spec.run.command,
-            "database": database_reference(spec, container),
-            "image": container.get("image", ""),
-            "lock": spec.lock.name,
-            "passwordFile": spec.database.password_file or "",
-            "sessionOptions": dict(spec.run.session_options),
-            "sidecars": sorted(spec.run.sidecars),
-        }
-    )
+def inputs(spec: models.Spec, container: Json, *, phase: str = "expand", pin: str = "") -> str:
+    """16 hex characters: equal when the same would run (see the module).
+
+    ``container``: the copied one, as JSON.  ``pin``: hash of the files, as far as the operator can read them.
+    """
+    facts = {
+        "allowPooler": spec.lock.allow_pooler,
+        "database": database_reference(spec, container),
+        "lock": spec.lock.name,
+        "passwordFile": spec.database.password_file or "",
+    }
+    work = spec.work_of(phase) or spec.work
+    return _hash({**facts, **(_of_sql(work, container, pin) if isinstance(work, models.Sql) else _of_run(work, container))})
+
+
+def _of_run(work: models.Run, container: Json) -> dict[str, Any]:
+    return {
+        "command": work.command,
+        "image": container.get("image", ""),
+        "sessionOptions": dict(work.session_options),
+        "sidecars": sorted(work.sidecars),
+    }
+
+
+def _of_sql(work: models.Sql, container: Json, pin: str) -> dict[str, Any]:
+    """The image counts only where the files are in it."""
+    return {
+        "baseline": work.baseline or "",
+        "directory": work.directory or "",
+        "files": pin,
+        "image": container.get("image", "") if work.directory else "",
+        "largeTable": work.large_table,
+        "outOfOrder": work.out_of_order,
+        "sidecars": sorted(work.sidecars),
+    }
 
 
 def database_reference(spec: models.Spec, container: Json) -> str:

@@ -26,6 +26,9 @@ class RowState(enum.StrEnum):
     SUPERSEDED = "superseded"  #: a later start or an answer replaced a failed or unknown row, or nothing ever ran
 
 
+EXPAND, CONTRACT = "expand", "contract"
+SQL = "sql"  # mode of a row: the session that held the lock ran the statements itself
+NOTHING_RAN = "nothing ran"  # stands in the note of a row whose run began nothing
 APPLIED = frozenset({RowState.SUCCEEDED, RowState.ADOPTED})
 OPEN = frozenset({RowState.RUNNING, RowState.UNKNOWN, RowState.FAILED})
 
@@ -49,7 +52,10 @@ class Server:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of ``schemahold.ledger``.  ``backends``: how many of its recorded sessions are alive now."""
+    """One row of ``schemahold.ledger``.
+
+    ``mode``: ``sql``, or "" for a command.  ``backends``: how many of its recorded sessions are alive now.
+    """
 
     id: int
     name: str
@@ -69,6 +75,7 @@ class Row:
     finished_at: datetime.datetime | None = None
     exit_code: int | None = None
     note: str = ""
+    mode: str = ""
     backends: int = 0
 
 
@@ -115,6 +122,18 @@ class TurnUnknown:
 
 
 @dataclasses.dataclass(frozen=True)
+class Prove:
+    """``row`` is of a run whose lock was on the very session that ran its statements: with that lock in hand nobody runs.
+
+    So it is superseded without a person, and without waiting for beats; its files have rows of their own, which say how far
+    it came.  While somebody has the lock: wait.
+    """
+
+    row: Row
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Settle:
     """A person has answered for ``row``: write ``state``, and judge again.
 
@@ -134,7 +153,7 @@ class Resume:
     row: Row
 
 
-Verdict = Start | Stop | Wait | TurnUnknown | Settle | Resume
+Verdict = Start | Stop | Wait | TurnUnknown | Prove | Settle | Resume
 
 
 def parse_answer(text: str) -> Answer | None:
@@ -159,15 +178,21 @@ def judge(
     """What this pod may do now, from the rows that :func:`schemahold.database.ledger.look` finds.
 
     ``rows``: all open rows of ``ask.ledger_name``, all running ones of ``lock_key``, the applied ones of (name, phase,
-    version), the one that a person has answered for, and this pod's own.  ``asked``: this pod has already asked for its
-    start, so a running row of its own is that start and not another container's.  ``server_started``: no beat can be older
-    than the server that stores it, so an outage of the database does not make live runs look dead when it ends.
+    version), the one applied last, the last contract that began, the one that a person has answered for, and this pod's
+    own.  ``asked``: this pod has already asked for its start, so a running row of its own is that start and not another
+    container's.  ``server_started``: no beat can be older than the server that stores it, so an outage of the database does
+    not make live runs look dead when it ends.
     """
     for row in _of(rows, ask, RowState.UNKNOWN):
         return _unknown(row, rows, ask)
     for row in rows:
         if row.state in APPLIED and (row.name, row.phase, row.version) == _key(ask):
-            return Stop(_already_applied(row))
+            below = _below(row, floor(rows, ask.ledger_name))
+            return Stop(below or _already_applied(row))
+    if ask.phase == CONTRACT:
+        last = _applied_last(rows, ask.ledger_name)
+        if last is None or last.version != ask.version or last.state is not RowState.SUCCEEDED:
+            return Stop(_not_applied(last, ask))
     answer = parse_answer(ask.answer)
     if answer is not None and answer.word == "applied" and all(row.id != answer.row for row in rows):
         # The database went back in time after the question: to start would be against the person's word.
@@ -185,6 +210,27 @@ def judge(
     return Start()
 
 
+def floor(rows: Sequence[Row], name: str) -> Row | None:
+    """The newest contract that ran or may have: what was applied before it may miss what that contract removed.
+
+    Only a contract of which nothing ran leaves no floor.
+    """
+    began = [row for row in rows if row.name == name and row.phase == CONTRACT and NOTHING_RAN not in row.note]
+    return max(began, key=lambda row: row.id, default=None)
+
+
+def _below(row: Row, lowest: Row | None) -> pod.Report | None:
+    """Why the applied version of ``row`` cannot run any more, None if it can.  What ran before us is below every floor."""
+    if lowest is None or row.phase == CONTRACT or row.version == lowest.version:
+        return None
+    return _incompatible(row, lowest) if row.state is RowState.ADOPTED or row.id < lowest.id else None
+
+
+def _applied_last(rows: Sequence[Row], name: str) -> Row | None:
+    applied = [row for row in rows if row.name == name and row.phase == EXPAND and row.state in APPLIED]
+    return max(applied, key=lambda row: row.id, default=None)
+
+
 def _key(ask: pod.Ask) -> tuple[str, str, str]:
     return (ask.ledger_name, ask.phase, ask.version)
 
@@ -196,8 +242,13 @@ def _of(rows: Sequence[Row], ask: pod.Ask, state: RowState) -> list[Row]:
 
 def _unknown(row: Row, rows: Sequence[Row], ask: pod.Ask) -> Verdict:
     answer = parse_answer(ask.answer)
+    both_sql = row.mode == SQL and ask.sql is not None
     if answer is None or answer.row != row.id:
+        if both_sql:  # the run looks again at what the question was about, and asks again if there is still no telling
+            return Prove(row, f"{row.note}; looked at again by the next run")
         return Stop(_outcome_unknown(row, ask, answer))
+    if both_sql:  # the answer is about one statement: the run goes on behind it, or with it
+        return Settle(row, RowState.SUPERSEDED, answer, end_backends=False)
     # An answer is a guess; a success in the ledger is not.  It makes the row moot whatever the person says.
     succeeded = any(
         other.state in APPLIED and (other.name, other.phase, other.version) == (row.name, row.phase, row.version)
@@ -211,6 +262,8 @@ def _unknown(row: Row, rows: Sequence[Row], ask: pod.Ask) -> Verdict:
 
 
 def _running(row: Row, ask: pod.Ask, now: datetime.datetime, server_started: datetime.datetime | None) -> Verdict:
+    if row.mode == SQL:
+        return Prove(row, "the run's session ended before the run did; its files say how far it came")
     age = beat_age(row, now, server_started)
     if age < ask.stale_after:
         return Wait(row, describe_run(row, now))
@@ -282,6 +335,22 @@ def _already_applied(row: Row) -> pod.Report:
     return _report(row, pod.Reason.ALREADY_APPLIED, message)
 
 
+def _incompatible(row: Row, lowest: Row) -> pod.Report:
+    how = {RowState.SUCCEEDED: "has run", RowState.RUNNING: "is running"}.get(lowest.state, "has begun")
+    message = (
+        f"version '{row.version}' was applied before the contract of '{lowest.version}', which {how} (row {lowest.id}) and "
+        f"may have removed what it needs; the oldest version to go to is '{lowest.version}'. Break-glass is the way past: "
+        f"the annotation {names.BREAK_GLASS}: <reason> on the Deployment"
+    )
+    return _report(row, pod.Reason.INCOMPATIBLE, message)
+
+
+def _not_applied(last: Row | None, ask: pod.Ask) -> pod.Report:
+    what = "nothing" if last is None else f"'{last.version}'" + (" (adopted)" if last.state is RowState.ADOPTED else "")
+    message = f"the contract of '{ask.version}' may run only after that version was applied last; the ledger has {what}"
+    return pod.Report(reason=pod.Reason.NOT_APPLIED, message=message)
+
+
 def _already_started(row: Row) -> pod.Report:
     message = (
         f"this pod's run has started before (row {row.id}, {row.state}); a container was run twice, "
@@ -291,8 +360,9 @@ def _already_started(row: Row) -> pod.Report:
 
 
 def _already_failed(row: Row) -> pod.Report:
+    how = f": {row.note}" if row.mode == SQL else f" with exit code {row.exit_code}"
     message = (
-        f"version '{row.version}' failed with exit code {row.exit_code} (row {row.id}) and nothing has changed since; "
+        f"version '{row.version}' failed{how} (row {row.id}) and nothing has changed since; "
         f"change spec.version or what runs, or set the annotation {names.RETRY_AT} of the SchemaMigration to a new value"
     )
     return _report(row, pod.Reason.ALREADY_FAILED, message)

@@ -182,6 +182,7 @@ class Job:
     owned: bool
     deleting: bool
     created: datetime.datetime
+    phase: str = "expand"
 
     @classmethod
     def of(cls, raw: Json) -> Job:
@@ -201,9 +202,14 @@ class Job:
             # The Job controller counts a pod before it lets it go (its finalizer), so one of these is there by then.
             had_pod=bool(met or status.get("failed") or status.get("succeeded") or status.get("uncountedTerminatedPods")),
             owned=bool(meta.get("ownerReferences")),
+            phase=_phase(labels),
             deleting="deletionTimestamp" in meta,
             created=parse_time(meta["creationTimestamp"]),
         )
+
+
+def _phase(labels: Json) -> str:
+    return "contract" if labels.get(names.PHASE) == "contract" else "expand"
 
 
 def _number(labels: Json) -> int:
@@ -239,6 +245,16 @@ _PROBLEMS = (
 )
 
 
+def _problem(reason: str, message: str) -> str:
+    """The kubelet's words; the same ones while it tries an image again and again, or they would be news each time.
+
+    ``ImagePullBackOff`` repeats the cause after ``ErrImagePull: `` in its own message.
+    """
+    if reason in ("ErrImagePull", "ImagePullBackOff"):
+        reason, message = "ErrImagePull", message.rpartition("ErrImagePull: ")[2]
+    return f"{reason}: {message}".rstrip(": ")
+
+
 def _container(statuses: Sequence[Json], name: str) -> Container:
     found: Json = next((status for status in statuses if status.get("name") == name), {})
     state: Json = found.get("state") or {}
@@ -250,7 +266,7 @@ def _container(statuses: Sequence[Json], name: str) -> Container:
         running=state.get("running") is not None,
         exit_code=terminated.get("exitCode"),
         message=terminated.get("message", ""),
-        problem=f"{reason}: {waiting.get('message', '')}".rstrip(": ") if reason in _PROBLEMS else "",
+        problem=_problem(reason, waiting.get("message", "")) if reason in _PROBLEMS else "",
         started_at=running.get("startedAt") or terminated.get("startedAt") or "",
         finished_at=terminated.get("finishedAt") or "",
     )
@@ -276,6 +292,10 @@ class Pod:
     migrate: Container
     problem: str  # why it cannot start: a container's problem, or the scheduler's words; "" for none
     unscheduled: str
+    sql: bool = False  # one container of ours, which speaks for itself
+    files: Container = Container()  # sql mode: what copies the files out of the image
+    ends_by: datetime.datetime | None = None  # when the kubelet should be done with deleting it
+    strangers: tuple[str, ...] = ()  # running containers that somebody put beside migrate
 
     @classmethod
     def of(cls, raw: Json) -> Pod:
@@ -300,7 +320,16 @@ class Pod:
             migrate=migrate,
             problem=_first_problem([*init, *main]),
             unscheduled=_unscheduled(status),
+            sql=labels.get(names.MODE) == "sql",
+            files=_container(init, names.FILES),
+            ends_by=parse_time(meta["deletionTimestamp"]) if "deletionTimestamp" in meta else None,
+            strangers=_strangers(main),
         )
+
+
+def _strangers(statuses: Sequence[Json]) -> tuple[str, ...]:
+    others = (one for one in statuses if one.get("name") != names.MIGRATE)
+    return tuple(one["name"] for one in others if (one.get("state") or {}).get("running") is not None)
 
 
 def _first_problem(statuses: Sequence[Json]) -> str:
@@ -320,11 +349,36 @@ def _unscheduled(status: Json) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AppPod:
+    """A pod of the application: under the selector of a labelled Deployment, not ours, and not ended."""
+
+    name: str
+    version: str
+    deleting: bool
+
+    @classmethod
+    def of(cls, raw: Json) -> AppPod:
+        return cls(
+            name=raw["metadata"]["name"], version=versions.version(raw), deleting="deletionTimestamp" in raw["metadata"]
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+    """What a phase's ConfigMaps hold: the hash of names and contents, or why they cannot be used."""
+
+    pin: str = ""
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Observed:
     """One look.  ``inputs`` and ``database`` are hashes of what would run now, "" without a source.
 
     ``busy``: unfinished Jobs of other SchemaMigrations on the same database reference.  ``job_events``: the newest warning
-    of an unfinished Job that has no pod.
+    of an unfinished Job that has no pod.  ``files``: by phase, of those that take theirs from ConfigMaps.
+    ``app_pods``: those of every labelled Deployment; None when nobody asked for them.  ``refused``: Deployments that the API
+    server did not let us release, with its words.
     """
 
     migration: Migration
@@ -333,6 +387,9 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     busy: tuple[str, ...] = ()
     job_events: str = ""
+    files: Mapping[str, Files] = dataclasses.field(default_factory=dict)
+    app_pods: tuple[AppPod, ...] | None = None
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parse_time(text: str) -> datetime.datetime:
@@ -345,6 +402,8 @@ def format_time(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def with_surroundings(look: Observed, *, busy: tuple[str, ...], job_events: str) -> Observed:
+def with_surroundings(
+    look: Observed, *, busy: tuple[str, ...], job_events: str, app_pods: tuple[AppPod, ...] | None = None
+) -> Observed:
     """The look with what only a second question could tell."""
-    return dataclasses.replace(look, busy=busy, job_events=job_events)
+    return dataclasses.replace(look, busy=busy, job_events=job_events, app_pods=app_pods)

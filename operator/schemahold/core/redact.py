@@ -14,7 +14,7 @@ _URL = re.compile(r"\b((?:jdbc:)?[A-Za-z][A-Za-z0-9+.\-]*://)([^\s'\"<>`]*)@")
 
 # password=…, "password": "…", PGPASSWORD=…, --token …: the value ends at white space or a delimiter, or at its quote.
 _SECRET_WORD = (
-    r"[\w.\-]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"[\w.\-]*(?:pass(?![a-z])|password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
     r"|credentials?)\w*"
 )
 _ASSIGNED = re.compile(
@@ -22,6 +22,10 @@ _ASSIGNED = re.compile(
     r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&\"')}\]]+)"
 )
 _FLAG = re.compile(rf"(?i)(?P<key>--{_SECRET_WORD}\s+)(?P<value>[^\s\-][^\s]*)")
+# PASSWORD '…' of SQL, whose value follows without any sign.
+_SQL_PASSWORD = re.compile(
+    r"(?is)(?P<key>\bpassword\s+)(?P<value>(?:E|U&)?'(?:[^'\\]|''|\\.)*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"
+)
 _BEARER = re.compile(r"(?i)\b(?P<key>(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/\-]{8,}=*)")
 _TOKENS = re.compile(
     r"\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"  # JSON web token
@@ -39,6 +43,7 @@ def redact(text: str) -> str:
     text = _URL.sub(_url, text)
     text = _ASSIGNED.sub(_assigned, text)
     text = _FLAG.sub(_assigned, text)
+    text = _SQL_PASSWORD.sub(lambda found: f"{found['key']}'{MASK}'", text)
     text = _BEARER.sub(_assigned, text)
     return _TOKENS.sub(MASK, text)
 

@@ -45,7 +45,12 @@ def _place(entry: models.Applied, rest: Sequence[models.Applied]) -> int:
 
 
 def may_step_back(
-    version: str, released: models.Released | None, history: Iterable[models.Applied], database: str, by_hand: bool = False
+    version: str,
+    released: models.Released | None,
+    history: Iterable[models.Applied],
+    database: str,
+    by_hand: bool = False,
+    floor: models.Floor | None = None,
 ) -> bool:
     """Whether ``version`` was applied or adopted before the version released last, on the same database reference.
 
@@ -54,12 +59,24 @@ def may_step_back(
     """
     if released is None or released.database != database:
         return False
-    known = [entry.version for entry in history if entry.database == database]
-    if version not in known:
+    here = [entry for entry in history if entry.database == database]
+    known = [entry.version for entry in here]
+    if version not in known or _is_below(version, here, floor):
         return False
     if released.version not in known:
         return by_hand
     return known.index(version) < known.index(released.version)
+
+
+def _is_below(version: str, history: Sequence[models.Applied], floor: models.Floor | None) -> bool:
+    """Whether a contract may have removed what ``version`` needs.  Then its gate decides, not status."""
+    if floor is None:
+        return False
+    known = [entry.version for entry in history]
+    if floor.version not in known:
+        return True
+    adopted = any(entry.version == version and entry.outcome == "Adopted" for entry in history)
+    return adopted or known.index(version) < known.index(floor.version)
 
 
 def is_covered(version: str, attempt: models.Attempt | None, now: Situation) -> bool:
@@ -69,6 +86,8 @@ def is_covered(version: str, attempt: models.Attempt | None, now: Situation) -> 
     database reference changed.
     """
     if attempt is None or attempt.reason not in attempts.SUCCESSES or attempt.released or attempt.version != version:
+        return False
+    if attempt.phase != "expand":
         return False
     if attempt.database != now.database:
         return False
@@ -99,12 +118,13 @@ def released_by(
     before: models.Released | None,
     history: Sequence[models.Applied],
     now: Situation,
+    floor: models.Floor | None = None,
 ) -> list[observed.Deployment]:
     """The Deployments that this look releases."""
 
     def may_go(one: observed.Deployment, last: models.Released | None) -> bool:
         by_hand = last is not None and any(each.was_let_out(last.version) for each in deployments)
-        back = may_step_back(one.version, last, history, now.database, by_hand)
+        back = may_step_back(one.version, last, history, now.database, by_hand, floor)
         return back or is_covered(one.version, attempt, now)
 
     first = [one for one in deployments if may_go(one, last_released(now, before, (), None))]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from typing import Literal
 
 from schemahold.api import models
 from schemahold.api import pod as protocol
 from schemahold.api.models import TEXT_LENGTH
-from schemahold.core import attempts, observed, releases, situation
+from schemahold.core import attempts, contract, observed, releases, situation
 from schemahold.core.attempts import Progress
 from schemahold.core.observed import Observed
 from schemahold.core.situation import Situation
@@ -25,6 +26,7 @@ class Policy:
     pod_timeout: float = 60.0
     beat: float = 5.0
     stale_after: float = 60.0
+    image_volumes: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Scene:
     found: Progress
     history: tuple[models.Applied, ...]
     outcome: models.Outcome | None
+    floor: models.Floor | None
+    standing: contract.Standing
     released: tuple[observed.Deployment, ...]
 
     @property
@@ -56,10 +60,14 @@ class Scene:
 
     @property
     def plea(self) -> attempts.Plea:
+        return self.plea_of("expand")
+
+    def plea_of(self, phase: Literal["expand", "contract"]) -> attempts.Plea:
         migration = self.look.migration
         return attempts.Plea(
+            phase=phase,
             target=self.here.target,
-            inputs=self.here.inputs,
+            inputs=self.here.inputs if phase == "expand" else self.here.contract_inputs,
             database=self.here.database,
             token=migration.token,
             answer=migration.answer,
@@ -82,9 +90,11 @@ def build(look: Observed, spec: models.Spec, policy: Policy, now: datetime.datet
         found=found,
         history=history,
         outcome=_outcome(look.migration.status, found),
+        floor=_floor(look.migration.status, found),
+        standing=contract.stand(look, spec, here, found, history, now),
         released=(),
     )
-    return dataclasses.replace(scene, released=tuple(_releases(scene)))
+    return dataclasses.replace(scene, released=tuple(one for one in _releases(scene) if one.name not in look.refused))
 
 
 # What is remembered
@@ -93,21 +103,24 @@ def build(look: Observed, spec: models.Spec, policy: Policy, now: datetime.datet
 def _history(look: Observed, here: Situation, found: Progress) -> tuple[models.Applied, ...]:
     """Versions applied or adopted; another ledger's are forgotten, since nothing is known of them there."""
     status, attempt = look.migration.status, found.attempt
-    now = _ledger(status, found)
-    is_other = status.ledger is not None and now is not None and now.uuid != status.ledger.uuid
-    history = [] if is_other else list(status.history)
+    history = [] if _is_other_ledger(status, found) else list(status.history)
     known = {entry.version for entry in history}
     for one in look.deployments:
         # Only while it is what runs: it ran on the database of then, and a later reference says nothing about that one.
         if one.adopted and one.adopted == one.approved and one.adopted not in known and here.database:
             entry = models.Applied(version=one.adopted[:TEXT_LENGTH], outcome="Adopted", database=here.database)
             history = releases.remember(history, entry)
-    if attempt and attempt.reason in attempts.SUCCESSES:
+    if attempt and attempt.phase == "expand" and attempt.reason in attempts.SUCCESSES:
         done = models.Applied(
             version=attempt.version, outcome="Applied", row=attempt.row, database=attempt.database, at=attempt.finished_at
         )
         history = releases.remember(history, done)
     return tuple(history)
+
+
+def _is_other_ledger(status: models.Status, found: Progress) -> bool:
+    now = _ledger(status, found)
+    return status.ledger is not None and now is not None and now.uuid != status.ledger.uuid
 
 
 def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
@@ -123,6 +136,7 @@ def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
         return status.outcome
     return models.Outcome(
         row=report.row,
+        phase=attempt.phase,
         version=report.row_version or attempt.version,
         exit_code=report.exit_code,
         last_beat=report.last_beat,
@@ -130,10 +144,33 @@ def _outcome(status: models.Status, found: Progress) -> models.Outcome | None:
     )
 
 
+def _floor(status: models.Status, found: Progress) -> models.Floor | None:
+    """The floor that the ledger told of last; it only spares a question: the gate refuses what is below."""
+    attempt, report = found.attempt, found.report
+    before = None if _is_other_ledger(status, found) else status.floor
+    if attempt is None:
+        return before
+    if report is not None and report.floor:
+        return models.Floor(version=report.floor, database=attempt.database)
+    if attempt.phase == "contract" and attempt.reason in attempts.SUCCESSES:
+        return models.Floor(version=attempt.version, database=attempt.database)
+    return before
+
+
+def pin(scene: Scene) -> models.Pin | None:
+    """What the files of a directory were; known once a pod has judged them."""
+    attempt, report = scene.found.attempt, scene.found.report
+    if attempt is None or report is None or not report.files_pin or attempt.phase in scene.look.files:
+        return scene.status.pin
+    return models.Pin(inputs=attempt.inputs, hash=report.files_pin)
+
+
 def mark_released(scene: Scene) -> models.Attempt | None:
     """A success is used up once nothing of its version is held: the next forward move asks the ledger again."""
     attempt = scene.found.attempt
     if attempt is None or attempt.reason not in attempts.SUCCESSES or attempt.released:
+        return attempt
+    if attempt.phase == "contract":
         return attempt
     if any(one.version == attempt.version for one in scene.waiting):
         return attempt
@@ -153,6 +190,8 @@ def _ledger(status: models.Status, found: Progress) -> models.Ledger | None:
 
 
 def _releases(scene: Scene) -> list[observed.Deployment]:
-    if scene.spec.suspend or scene.look.migration.deleting:
+    if scene.spec.suspend or scene.look.migration.deleting or scene.found.contracts:
         return []
-    return releases.released_by(scene.here.wanted, scene.found.attempt, scene.status.released, scene.history, scene.here)
+    return releases.released_by(
+        scene.here.wanted, scene.found.attempt, scene.status.released, scene.history, scene.here, scene.floor
+    )

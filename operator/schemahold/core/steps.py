@@ -9,31 +9,17 @@ import dataclasses
 import hashlib
 
 from schemahold.api import durations, models, names
-from schemahold.api import pod as protocol
-from schemahold.core import attempts, decision, events, idle, job, observed, verdicts
-from schemahold.core import scene as scenes
+from schemahold.core import attempts, decision, idle, observed, starts, verdicts
 from schemahold.core.attempts import Progress
-from schemahold.core.conditions import State, busy, stalled
-from schemahold.core.decision import Event, Write
+from schemahold.core.conditions import Mood, State, busy, stalled
+from schemahold.core.decision import Write
 from schemahold.core.scene import Scene
+from schemahold.core.starts import Step
 
 BUSY_POLL = 5.0  # seconds; another resource's Job on our database wakes nobody here
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Step:
-    """What the attempt side of a decision came to: a state, and what is to be done for it."""
-
-    state: State
-    writes: tuple[Write, ...] = ()
-    events: tuple[Event, ...] = ()
-    requeue: float | None = None
-    attempt: models.Attempt | None = None
-    settling: models.Settling | None = None
-
-    @property
-    def starts(self) -> bool:
-        return any(isinstance(write, decision.CreateJob) for write in self.writes)
+REFUSED_POLL = 60.0
+HANGING = 60.0  # seconds after which a pod that should have ended is in the way
+FILES_POLL = 10.0  # seconds; nor does a ConfigMap that somebody mends
 
 
 def step(scene: Scene) -> Step:
@@ -45,12 +31,48 @@ def step(scene: Scene) -> Step:
         return Step(state=idle.suspended(scene.here.wanted, migrated))
     if scene.look.migration.deleting:
         return Step(state=busy("Deleting", "The SchemaMigration is being deleted; nothing starts any more.", migrated))
+    if scene.look.refused:
+        return _release_refused(scene, migrated)
     if _needs_attempt(scene):
         return _next(scene)
     others = [one for one in scene.waiting if one.version != scene.here.target]
     if others:
         return Step(state=idle.waiting_for_version(others, scene.here.target, scene.spec, migrated))
-    return Step(state=idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released))
+    state = idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released)
+    # Before the rollout is complete a contract is never due; what is stuck or let out by hand is another matter.
+    return (
+        _contract(scene, state)
+        if state.mood is Mood.READY and scene.standing.due
+        else Step(state=state, requeue=scene.standing.requeue)
+    )
+
+
+def _release_refused(scene: Scene, migrated: str) -> Step:
+    name, words = next(iter(scene.look.refused.items()))
+    text = f"Version '{scene.here.target}' may roll out, and the API server refuses to release Deployment '{name}': {words}"
+    return Step(state=stalled("ReleaseRefused", text, migrated), requeue=REFUSED_POLL)
+
+
+def _contract(scene: Scene, state: State) -> Step:
+    """The contract is due: the same question as for any attempt, beside a state that stays what it is."""
+    refused = _without_files(scene, "contract")
+    if refused:
+        return Step(state=refused, requeue=FILES_POLL)
+    plea = scene.plea_of("contract")
+    given = attempts.following(scene.found.attempt, scene.outcome, plea, scene.now)
+    if isinstance(given, attempts.Stop):
+        requeue = FILES_POLL if _reads_files(scene, "contract") else None
+        return Step(state=stalled(given.reason, given.message, state.migrated), requeue=requeue)
+    if isinstance(given, attempts.Wait):
+        return Step(state=state, requeue=given.seconds, contracting=(given.reason, given.message))
+    blocked = _blocked(scene)
+    if blocked:
+        return Step(state=state, requeue=BUSY_POLL, contracting=("WaitingForLock", blocked))
+    # Whatever inputs the recorded contract had, it has removed what it had to.
+    begun = starts.start(scene, plea, dataclasses.replace(given, accepts=True))
+    if not begun.starts:
+        return begun
+    return dataclasses.replace(begun, state=state, contracting=(begun.state.reason, begun.state.message))
 
 
 def _needs_attempt(scene: Scene) -> bool:
@@ -67,20 +89,96 @@ def _needs_attempt(scene: Scene) -> bool:
 def _running(scene: Scene) -> Step:
     found, attempt = scene.found, scene.found.attempt
     if found.foreign is not None:
-        text = f"Job '{found.foreign.name}' of a deleted SchemaMigration with this name is still running."
-        return Step(state=busy("Running", text), requeue=None)
+        text = (
+            f"Job '{found.foreign.name}' of a deleted SchemaMigration with this name is still there; when it is of no use "
+            f"any more: `kubectl delete job {found.foreign.name}`."
+        )
+        return Step(state=busy("Running", text), requeue=BUSY_POLL)  # its events carry no key of ours
     assert attempt is not None
-    reason = attempts.useless(found, scene.plea, _is_wanted(scene))
+    going = _going(scene, attempt)
+    return _beside(scene, going) if attempt.phase == "contract" else going
+
+
+def _going(scene: Scene, attempt: models.Attempt) -> Step:
+    found = scene.found
+    hanging = _hanging(scene, attempt)
+    if hanging:
+        return hanging
+    reason = _useless(scene)
     if reason:
         return _give_up(scene, attempt, attempts.REPLACED, reason)
     if found.missing_pod:
         return _without_pod(scene, attempt)
     left = attempts.overdue(found, scene.spec, scene.now)
     if left is not None and left <= 0:
-        text = f"The migration had not started after `spec.run.startTimeout` ({scene.spec.run.start_timeout})"
+        work, given = _work(scene, attempt.phase)
+        text = f"The migration had not started after `spec.{work}.startTimeout` ({given.start_timeout})"
         text += f": {found.problem}" if found.problem else "."
         return _give_up(scene, attempt, attempts.START_TIMEOUT, text)
-    return Step(state=_running_state(found, attempt), requeue=_soonest(left, _pod_due(scene)), attempt=attempt)
+    due = _soonest(left, _pod_due(scene), _hanging_due(scene))
+    return Step(state=_running_state(found, attempt), requeue=due, attempt=attempt)
+
+
+def _hanging(scene: Scene, attempt: models.Attempt) -> Step | None:
+    """A pod that does not end: its node is gone, or somebody's container outlives migrate, and ``lock`` with it."""
+    pod, now = scene.found.pod, scene.now
+    if pod is None or pod.terminal:
+        return None
+    if pod.ends_by is not None and (now - pod.ends_by).total_seconds() >= HANGING:
+        text = (
+            f"Pod '{pod.name}' should have ended by {observed.format_time(pod.ends_by)}: its node does not answer, and the "
+            f"migration may still run there. It ends when the node is back; if the node is gone for good: "
+            f"`kubectl delete pod {pod.name} --force`, and the next attempt asks the ledger."
+        )
+        return Step(state=stalled("PodLost", text, "Unknown"), attempt=attempt)
+    if not pod.migrate.finished_at or not pod.strangers or pod.deleting:
+        return None
+    over = (now - observed.parse_time(pod.migrate.finished_at)).total_seconds()
+    if over < HANGING:
+        return Step(state=_running_state(scene.found, attempt), requeue=HANGING - over, attempt=attempt)
+    text = (
+        f"Job '{attempt.job}' has ended, but container '{pod.strangers[0]}', which somebody put into its pod, has not: the "
+        "pod is deleted."
+    )
+    return Step(state=busy("Running", text), writes=(decision.DeletePod(name=pod.name, uid=pod.uid),), attempt=attempt)
+
+
+def _hanging_due(scene: Scene) -> float | None:
+    pod = scene.found.pod
+    if pod is None or pod.ends_by is None or pod.terminal:
+        return None
+    return max(1.0, HANGING + (pod.ends_by - scene.now).total_seconds())
+
+
+def _beside(scene: Scene, going: Step) -> Step:
+    """What runs is a contract: the rollout is complete, and its state stays; a version that waits is told why."""
+    news = (going.state.reason, going.state.message)
+    if scene.waiting:
+        one = scene.waiting[0]
+        text = f"Version '{one.version}' of Deployment '{one.name}' waits: {going.state.message}"
+        return dataclasses.replace(going, state=busy("WaitingForContract", text), contracting=news)
+    state = idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released)
+    return dataclasses.replace(going, state=state, contracting=news)
+
+
+def _useless(scene: Scene) -> str:
+    found = scene.found
+    if found.stage in (verdicts.Stage.WAITING, verdicts.Stage.LOCKING):
+        if scene.spec.suspend:
+            return "`spec.suspend` is true, and the command had not started."
+        if scene.look.migration.deleting:
+            return "The SchemaMigration is being deleted, and the command had not started."
+    if found.phase == "expand":
+        return attempts.useless(found, scene.plea, _is_wanted(scene))
+    return attempts.useless(found, scene.plea_of("contract"), scene.standing.due)
+
+
+def _work(scene: Scene, phase: str) -> tuple[str, models.Work]:
+    """Where the spec says what a phase runs, in words, and what that is."""
+    spec = scene.spec
+    work = spec.work_of(phase) or spec.work
+    own = phase == "contract" and work is not spec.work
+    return ("contract." if own else "") + ("sql" if isinstance(work, models.Sql) else "run"), work
 
 
 def _is_wanted(scene: Scene) -> bool:
@@ -103,10 +201,11 @@ def _soonest(*times: float | None) -> float | None:
 
 def _running_state(found: Progress, attempt: models.Attempt) -> State:
     if found.stage is verdicts.Stage.RUNNING:
-        return busy("Running", f"Job '{attempt.job}' runs the migration to version '{attempt.version}'.")
+        what = "migration to" if attempt.phase == "expand" else "contract of"
+        return busy("Running", f"Job '{attempt.job}' runs the {what} version '{attempt.version}'.")
     if found.problem:
         return busy("PodNotStarted", f"Job '{attempt.job}': {found.problem}")
-    return busy("WaitingForLock", f"Job '{attempt.job}' is taking the lock for version '{attempt.version}'.")
+    return starts.begun(attempt)
 
 
 def _without_pod(scene: Scene, attempt: models.Attempt) -> Step:
@@ -137,11 +236,16 @@ def _next(scene: Scene) -> Step:
     refused = _refused_before_start(scene)
     if refused:
         return Step(state=refused)
+    refused = _without_files(scene, "expand")
+    if refused:
+        return Step(state=refused, requeue=FILES_POLL)
     verdict = attempts.following(scene.found.attempt, scene.outcome, scene.plea, scene.now)
     settling = _settling(scene)
     if isinstance(verdict, attempts.Stop):
         migrated = "Unknown" if verdict.reason in _NOBODY_KNOWS else "False"
-        return Step(state=stalled(verdict.reason, verdict.message, migrated), settling=settling)
+        requeue = FILES_POLL if _reads_files(scene, "expand") else None
+        state = stalled(verdict.reason, verdict.message, migrated)
+        return Step(state=state, settling=settling, requeue=requeue, failed=True)
     if isinstance(verdict, attempts.Wait):
         return Step(state=busy(verdict.reason, verdict.message), requeue=verdict.seconds, settling=settling)
     left = _settle_left(scene, settling)
@@ -151,25 +255,36 @@ def _next(scene: Scene) -> Step:
     blocked = _blocked(scene)
     if blocked:
         return Step(state=busy("WaitingForLock", blocked), requeue=BUSY_POLL, settling=settling)
-    return _start(scene, verdict, settling)
+    return dataclasses.replace(starts.start(scene, scene.plea, verdict), settling=settling)
 
 
 _NOBODY_KNOWS = (attempts.OUTCOME_UNKNOWN, attempts.LEDGER_LOST)
 
 
+def _reads_files(scene: Scene, phase: str) -> bool:
+    """Whether mending is likely to be a change of a ConfigMap, of which no watch tells us."""
+    return phase in scene.look.files
+
+
+def _without_files(scene: Scene, phase: str) -> State | None:
+    files = scene.look.files.get(phase)
+    return stalled("SourceInvalid", files.problem) if files is not None and files.problem else None
+
+
 def _refused_before_start(scene: Scene) -> State | None:
-    here, spec = scene.here, scene.spec
+    here = scene.here
+    work, given = _work(scene, "expand")
     if here.ambiguous:
         found = ", ".join(f"'{one.name}'" for one in scene.look.deployments)
         return stalled(
             "AmbiguousSource",
             f"Several Deployments carry the label {names.MIGRATION}: {scene.look.migration.name}: {found}. "
-            f"Name the one whose container the Job copies in `spec.run.deployment`.",
+            f"Name the one whose container the Job copies in `spec.{work}.deployment`.",
         )
     if here.source is None:
         return busy(
             "WaitingForDeployment",
-            f"`spec.run.deployment` names '{spec.run.deployment}', and no Deployment of that name carries the label "
+            f"`spec.{work}.deployment` names '{given.deployment}', and no Deployment of that name carries the label "
             f"{names.MIGRATION}: {scene.look.migration.name}.",
         )
     if here.source.version != here.target:
@@ -217,80 +332,7 @@ def _blocked(scene: Scene) -> str:
     """Rule 7: one attempt at a time, per resource and per database reference."""
     for one in scene.look.jobs:
         if not one.finished:
-            return f"Job '{one.name}' is still ending."
+            return f"Job '{one.name}' is still ending; if it never does: `kubectl delete job {one.name}`."
     if scene.look.busy:
         return f"Job '{scene.look.busy[0]}' of another SchemaMigration uses the same database."
     return ""
-
-
-def _start(scene: Scene, start: attempts.Start, settling: models.Settling | None) -> Step:
-    here, migration = scene.here, scene.look.migration
-    assert here.source is not None
-    seen = [*(one.attempt for one in scene.look.jobs), *(one.attempt for one in scene.look.pods)]
-    number = 1 + max([scene.status.attempt.number if scene.status.attempt else 0, *seen])
-    try:
-        ask = job.with_database(_ask(scene, start, number), scene.spec, here.source.raw)
-        built = job.build_job(
-            name=migration.name,
-            namespace=migration.namespace,
-            uid=migration.uid,
-            spec=scene.spec,
-            source=here.source.raw,
-            ask=ask,
-            image=scene.policy.image,
-            image_pull_policy=scene.policy.image_pull_policy,
-            inputs=here.inputs,
-            database=here.database,
-        )
-        warnings = job.warnings(scene.spec, here.source.raw)
-    except job.JobError as error:
-        return Step(state=stalled(error.reason, error.message), settling=settling)
-    attempt = models.Attempt(
-        number=number,
-        job=ask.job,
-        version=here.target,
-        inputs=here.inputs,
-        database=here.database,
-        token=migration.token,
-        answer=start.answer,
-        tries=start.tries,
-        accepts=start.accepts,
-        any_ledger=start.any_ledger,
-        started_at=observed.format_time(scene.now),
-    )
-    finalizer = () if names.RUNNING_FINALIZER in migration.finalizers else (decision.SetFinalizer(present=True),)
-    text = f"Job '{ask.job}' runs the migration to version '{here.target}' (attempt {number})."
-    advice = [Event(type="Warning", reason="LiteralDatabaseUrl", message=warning) for warning in warnings]
-    return Step(
-        state=_running_state(dataclasses.replace(scene.found, stage=None, problem=""), attempt),
-        writes=(*finalizer, decision.CreateJob(job=built)),
-        events=(*events.both("Normal", "MigrationStarted", text, here.source.name), *advice),
-        attempt=attempt,
-        settling=settling,
-    )
-
-
-def _ask(scene: Scene, start: attempts.Start, number: int) -> protocol.Ask:
-    migration, spec, here = scene.look.migration, scene.spec, scene.here
-    adopted = next((one.adopted for one in scene.look.deployments if one.adopted and one.adopted != here.target), "")
-    ledger = scenes.ledger(scene)  # this look may be the first to have read it
-    return protocol.Ask(
-        ledger_name=migration.identity,
-        phase="expand",
-        version=here.target,
-        inputs=here.inputs,
-        attempt=number,
-        job=f"{migration.name}-{number}",
-        token=migration.token,
-        answer=start.answer,
-        answered_by=migration.annotations.get(names.ANSWERED_BY, "") if start.answer else "",
-        adopted=adopted,
-        expected_ledger=ledger.uuid if ledger and not start.any_ledger else "",
-        lock_name=spec.lock.name,
-        lock_timeout=durations.seconds(spec.lock.timeout),
-        start_timeout=durations.seconds(spec.run.start_timeout),
-        allow_pooler=spec.lock.allow_pooler,
-        session_options=dict(spec.run.session_options),
-        beat=scene.policy.beat,
-        stale_after=scene.policy.stale_after,
-    )

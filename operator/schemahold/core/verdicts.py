@@ -40,6 +40,8 @@ class Verdict:
 
 def of_pod(pod: observed.Pod) -> Verdict:
     """The verdict in one pod."""
+    if pod.sql:
+        return _of_sql(pod)
     if pod.migrate.finished:
         return _of_migrate(pod)
     if pod.migrate.running and not pod.terminal:
@@ -48,9 +50,31 @@ def of_pod(pod: observed.Pod) -> Verdict:
         return _of_gate(pod)
     if pod.terminal:
         return Verdict(stage=Stage.GONE)
-    problem = pod.problem or (f"the pod cannot be scheduled: {pod.unscheduled}" if pod.unscheduled else "")
-    stage = Stage.LOCKING if pod.gate.started else Stage.WAITING
-    return Verdict(stage=stage, problem=redact.redact(problem))
+    return Verdict(stage=Stage.LOCKING if pod.gate.started else Stage.WAITING, problem=_problem(pod))
+
+
+def _problem(pod: observed.Pod) -> str:
+    """Why nothing has started yet, "" for no known reason."""
+    return redact.redact(pod.problem or (f"the pod cannot be scheduled: {pod.unscheduled}" if pod.unscheduled else ""))
+
+
+def _of_sql(pod: observed.Pod) -> Verdict:
+    """Of sql mode's one container: it exits 0 only after `succeeded` was committed, and says everything else itself."""
+    if pod.migrate.finished:
+        report = protocol.Report.from_json(pod.migrate.message)
+        if report is not None:
+            return _of_report(report)
+        if pod.migrate.exit_code == 0:
+            return Verdict(stage=Stage.ENDED, reason=R.SUCCEEDED, exit_code=0)
+        # Killed by the kernel, most often: it counts as a try, else it would be killed for ever.
+        text = f"the container ended with exit code {pod.migrate.exit_code} and left no report"
+        return Verdict(stage=Stage.ENDED, reason=R.RUNNER_ERROR, message=text)
+    if pod.migrate.running and not pod.terminal:
+        return Verdict(stage=Stage.RUNNING)
+    if pod.files.finished and pod.files.exit_code != 0:
+        text = _tail(redact.redact(pod.files.message)) or f"`files` exited with {pod.files.exit_code}"
+        return Verdict(stage=Stage.ENDED, reason=R.SOURCE_INVALID, message=redact.redact(text))
+    return Verdict(stage=Stage.GONE) if pod.terminal else Verdict(stage=Stage.WAITING, problem=_problem(pod))
 
 
 def _of_migrate(pod: observed.Pod) -> Verdict:
@@ -63,7 +87,9 @@ def _of_migrate(pod: observed.Pod) -> Verdict:
         return Verdict(stage=Stage.GONE if pod.terminal else Stage.RUNNING)
     if report.reason is R.SUCCEEDED:
         return Verdict(stage=Stage.ENDED, reason=R.SUCCEEDED, exit_code=0, report=report)
-    message = report.message if report.reason is not R.FAILED else _tail(pod.migrate.message) or report.message
+    message = (
+        report.message if report.reason is not R.FAILED else _tail(redact.redact(pod.migrate.message)) or report.message
+    )
     return Verdict(
         stage=Stage.ENDED,
         reason=report.reason,
@@ -83,8 +109,12 @@ def _users_code(report: protocol.Report, code: int | None) -> int | None:
 def _of_gate(pod: observed.Pod) -> Verdict:
     report = protocol.Report.from_json(pod.gate.message)
     if report is None:
-        text = _tail(pod.gate.message) or f"`gate` exited with {pod.gate.exit_code} and left no report"
+        text = _tail(redact.redact(pod.gate.message)) or f"`gate` exited with {pod.gate.exit_code} and left no report"
         return Verdict(stage=Stage.ENDED, reason=R.RUNNER_ERROR, message=redact.redact(text))
+    return _of_report(report)
+
+
+def _of_report(report: protocol.Report) -> Verdict:
     return Verdict(
         stage=Stage.ENDED,
         reason=report.reason,
