@@ -343,7 +343,7 @@ def test_adopt_once(on, database) -> None:
         ledger.adopt(on, name="ns/shop", phase="expand", version="1")
     assert database.rows("version, state") == [("1", "adopted")]
     assert [row.state for row in look(on).rows] == [RowState.ADOPTED]
-    assert look(on, version="2").rows == ()
+    assert [row.version for row in look(on, version="2").rows] == ["1"]  # the one applied last
 
 
 def test_settle_only_what_is_unknown(on, database) -> None:
@@ -361,14 +361,27 @@ def test_look_finds_what_judge_needs(on, database) -> None:
         " ('ns/shop', 'contract', '0', 'unknown', 7, 'u'),"
         " ('ns/shop', 'contract', '0', 'succeeded', 7, 's0'),"
         " ('ns/shop', 'expand', '1', 'succeeded', 7, 's1'),"
-        " ('ns/shop', 'expand', '2', 'succeeded', 7, 'not 1'),"
-        " ('ns/shop', 'contract', '1', 'succeeded', 7, 'not 2'),"
+        " ('ns/shop', 'expand', '1b', 'succeeded', 7, 'not 1'),"
+        " ('ns/shop', 'expand', '2', 'succeeded', 7, 'applied last'),"
+        " ('ns/shop', 'contract', '1', 'succeeded', 7, 'floor'),"
+        " ('ns/other', 'contract', '2', 'succeeded', 7, 'not 2'),"
         " ('ns/other', 'expand', '1', 'running', 7, 'r'),"
         " ('ns/other', 'contract', '1', 'running', 8, 'not 3'),"
         " ('ns/third', 'expand', '1', 'unknown', 7, 'not 4'),"
         " ('ns/third', 'contract', '1', 'superseded', 7, 'mine')"
     )
-    assert {row.pod_uid for row in look(on, uid="mine").rows} == {"f", "u", "s0", "s1", "r", "mine"}
+    assert {row.pod_uid for row in look(on, uid="mine").rows} == {
+        "f", "u", "s0", "s1", "r", "mine", "applied last", "floor",
+    }  # fmt: skip
+
+
+def test_a_contract_of_which_nothing_ran_is_no_floor(on, database) -> None:
+    database.execute(
+        "INSERT INTO schemahold.ledger (name, phase, version, state, pod_uid, note) VALUES"
+        " ('ns/shop', 'contract', '1', 'succeeded', 'a', ''),"
+        " ('ns/shop', 'contract', '2', 'superseded', 'b', 'told to stop before it had started; nothing ran')"
+    )
+    assert [row.version for row in look(on).rows] == ["1"]
 
 
 def test_ledger_survives_logical_replication(on, database) -> None:

@@ -19,7 +19,7 @@ from schemahold.api import pod
 from schemahold.core import ledger
 from schemahold.database import faults, lock, session
 
-FORMAT = 1  # of the tables; a newer one is not ours to write
+FORMAT = 2  # of the tables; a newer one is not ours to write
 
 CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS schemahold"
 
@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS schemahold.ledger (
     finished_at timestamptz,
     exit_code integer,
     note text NOT NULL DEFAULT '',
+    mode text NOT NULL DEFAULT '',
     answer text NOT NULL DEFAULT '',
     answered_by text NOT NULL DEFAULT '',
     answered_reason text NOT NULL DEFAULT '',
@@ -87,6 +88,7 @@ COMMENT ON COLUMN schemahold.ledger.beat_at IS 'last sign of life; a running row
 COMMENT ON COLUMN schemahold.ledger.finished_at IS 'when the row left the state running';
 COMMENT ON COLUMN schemahold.ledger.exit_code IS 'exit code of the command, if there was word of it';
 COMMENT ON COLUMN schemahold.ledger.note IS 'why the row is in this state';
+COMMENT ON COLUMN schemahold.ledger.mode IS 'sql: the session that held the lock ran the files; empty: a command ran';
 COMMENT ON COLUMN schemahold.ledger.answer IS 'a person''s word on an unknown outcome: retry or applied';
 COMMENT ON COLUMN schemahold.ledger.answered_by IS 'who answered';
 COMMENT ON COLUMN schemahold.ledger.answered_reason IS 'why, in the person''s words';
@@ -100,11 +102,18 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_one_applied ON schemahold.ledger (name,
 CREATE UNIQUE INDEX IF NOT EXISTS ledger_one_per_pod ON schemahold.ledger (pod_uid) WHERE pod_uid <> '';
 """
 
+# Format 1 had no mode: whoever knows only that would take a long sql run, which has no beats, for dead.
+UPGRADE = f"""
+ALTER TABLE schemahold.ledger ADD COLUMN IF NOT EXISTS mode text NOT NULL DEFAULT '';
+COMMENT ON COLUMN schemahold.ledger.mode IS 'sql: the session that held the lock ran the files; empty: a command ran';
+UPDATE schemahold.meta SET format = {FORMAT} WHERE format < {FORMAT};
+"""
+
 _INSERT_META = f"INSERT INTO schemahold.meta (format) VALUES ({FORMAT}) ON CONFLICT DO NOTHING"
 
 _ROW = (
     "id, name, phase, version, inputs, state, lock_key, attempt, job, pod_uid, pod_name, token,"
-    " system_id, timeline, postmaster_started, started_at, beat_at, finished_at, exit_code, note"
+    " system_id, timeline, postmaster_started, started_at, beat_at, finished_at, exit_code, note, mode"
 )
 
 
@@ -149,7 +158,7 @@ def _find(on: session.Session) -> str:
     if not schema:
         return ""
     if not usage:
-        raise _forbidden(on, _grants(on))
+        raise forbidden(on, _grants(on))
     [(tables, allowed)] = on.fetch(
         "SELECT count(r) = 2, bool_and(has_table_privilege(r, 'SELECT') AND has_table_privilege(r, 'INSERT')"
         " AND has_table_privilege(r, 'UPDATE')) FILTER (WHERE r = to_regclass('schemahold.ledger'))"
@@ -159,10 +168,12 @@ def _find(on: session.Session) -> str:
     if not tables:
         return ""
     if not allowed:
-        raise _forbidden(on, _grants(on))
+        raise forbidden(on, _grants(on))
     rows = on.fetch("SELECT ledger::text, format FROM schemahold.meta")
     if not rows:
         return ""
+    if rows[0][1] < FORMAT:
+        make(on, UPGRADE, " ".join(UPGRADE.split()))
     if rows[0][1] > FORMAT:
         raise faults.Refused(
             pod.Reason.RUNNER_ERROR,
@@ -172,7 +183,12 @@ def _find(on: session.Session) -> str:
 
 
 def _create(on: session.Session) -> None:
-    """Make what is missing, in one transaction under a key of its own.
+    [(schema,)] = on.fetch("SELECT to_regnamespace('schemahold') IS NOT NULL")
+    make(on, f"{'' if schema else CREATE_SCHEMA + ';'}{CREATE_TABLES}{UPGRADE};{_INSERT_META}", _creation(on))
+
+
+def make(on: session.Session, statements: str, by_hand: str) -> None:
+    """Make what is missing, in one transaction under a key of its own.  ``by_hand``: what a DBA can run instead.
 
     Interleaving: two pods find no ledger at once; without the key both would create, and one fail on a system catalog's
     unique index.  The one that waits for the key has cached that there is no schema, and waiting for an advisory lock does
@@ -180,33 +196,30 @@ def _create(on: session.Session) -> None:
     """
     begin = f"SELECT pg_advisory_xact_lock({_key('create')}); SELECT FROM pg_catalog.pg_namespace WHERE false;"
     try:
-        [(schema,)] = on.fetch("SELECT to_regnamespace('schemahold') IS NOT NULL")
-        make = "" if schema else CREATE_SCHEMA + ";"
-        on.fetch(f"{begin}{make}{CREATE_TABLES};{_INSERT_META}")
+        on.fetch(begin + statements)
     except psycopg.errors.InsufficientPrivilege:
-        raise _forbidden(on, _creation(on)) from None
+        raise forbidden(on, by_hand) from None
 
 
 def _creation(on: session.Session) -> str:
     return (
-        f"CREATE SCHEMA IF NOT EXISTS schemahold; GRANT USAGE, CREATE ON SCHEMA schemahold TO {_role(on)};"
+        f"CREATE SCHEMA IF NOT EXISTS schemahold; GRANT USAGE, CREATE ON SCHEMA schemahold TO {role(on)};"
         " -- and if its tables exist: " + _grants(on)
     )
 
 
 def _grants(on: session.Session) -> str:
-    role = _role(on)
     return (
-        f"GRANT USAGE ON SCHEMA schemahold TO {role};"
-        f" GRANT SELECT, INSERT, UPDATE ON schemahold.ledger, schemahold.meta TO {role};"
+        f"GRANT USAGE ON SCHEMA schemahold TO {role(on)};"
+        f" GRANT SELECT, INSERT, UPDATE ON schemahold.ledger, schemahold.meta TO {role(on)};"
     )
 
 
-def _role(on: session.Session) -> str:
+def role(on: session.Session) -> str:
     return psycopg.sql.Identifier(on.facts.role).as_string(None)
 
 
-def _forbidden(on: session.Session, statements: str) -> faults.Refused:
+def forbidden(on: session.Session, statements: str) -> faults.Refused:
     return faults.Refused(
         pod.Reason.LEDGER_FORBIDDEN,
         f"role '{on.facts.role}' may not make or use the ledger in database '{on.facts.database}'; a DBA can allow it, "
@@ -230,8 +243,11 @@ class Look:
 
 
 def look(on: session.Session, ask: pod.Ask, *, pod_uid: str, lock_key: int) -> Look:
-    """All open rows of the name, all running ones of the key, the applied ones of (name, phase, version) and of open
-    rows' versions, the one that a person has answered for, and this pod's own."""
+    """What :func:`schemahold.core.ledger.judge` needs.
+
+    All open rows of the name, all running ones of the key, the applied ones of (name, phase, version) and of unknown rows'
+    versions, the one applied last, the last contract that began, the one that a person has answered for, this pod's own.
+    """
     answer = ledger.parse_answer(ask.answer)
     found = on.fetch(
         f"SELECT clock_timestamp(), pg_postmaster_start_time(), {_ROW},"
@@ -243,6 +259,10 @@ def look(on: session.Session, ask: pod.Ask, *, pod_uid: str, lock_key: int) -> L
         " OR (state = 'running' AND lock_key = %(key)s)"
         " OR (name = %(name)s AND state IN ('succeeded', 'adopted') AND (phase, version) IN (SELECT %(phase)s, %(version)s"
         "  UNION SELECT u.phase, u.version FROM schemahold.ledger u WHERE u.name = %(name)s AND u.state = 'unknown'))"
+        " OR id = (SELECT max(c.id) FROM schemahold.ledger c WHERE c.name = %(name)s AND c.phase = 'contract'"
+        f"  AND strpos(c.note, '{ledger.NOTHING_RAN}') = 0)"
+        " OR id = (SELECT max(a.id) FROM schemahold.ledger a WHERE a.name = %(name)s AND a.phase = 'expand'"
+        "  AND a.state IN ('succeeded', 'adopted'))"
         " OR (name = %(name)s AND id = %(answered)s)"
         " OR (pod_uid = %(pod)s AND pod_uid <> '')"
         " ORDER BY id",
@@ -272,10 +292,10 @@ def _row(values: tuple[Any, ...]) -> ledger.Row:
 
 
 def live_run(on: session.Session, *, lock_key: int, stale_after: float) -> ledger.Row | None:
-    """The running row of the key, if it has shown a sign of life lately."""
+    """The running row of the key, if it has shown a sign of life lately.  An sql run's is its lock, which is held."""
     found = on.fetch(
         f"SELECT {_ROW}, 0 FROM schemahold.ledger WHERE state = 'running' AND lock_key = %(key)s"
-        " AND clock_timestamp() - beat_at < make_interval(secs => %(stale)s)",
+        " AND (mode = 'sql' OR clock_timestamp() - beat_at < make_interval(secs => %(stale)s))",
         {"key": lock_key, "stale": stale_after},
     )
     return _row(found[0]) if found else None
@@ -312,10 +332,10 @@ def start(
             "UPDATE schemahold.ledger SET state = 'superseded', finished_at = coalesce(finished_at, clock_timestamp())"
             " WHERE id = %(supersede)s AND state = 'failed';"
             "INSERT INTO schemahold.ledger (name, phase, version, inputs, state, lock_key, attempt, job, pod_uid, pod_name,"
-            " token, system_id, timeline, postmaster_started, started_at, beat_at, note)"
+            " token, system_id, timeline, postmaster_started, started_at, beat_at, note, mode)"
             " SELECT %(name)s, %(phase)s, %(version)s, %(inputs)s, 'running', %(lock_key)s, %(attempt)s, %(job)s,"
             " %(pod_uid)s, %(pod_name)s, %(token)s, %(system_id)s, %(timeline)s, %(postmaster_started)s,"
-            " clock_timestamp(), clock_timestamp(), %(note)s"
+            " clock_timestamp(), clock_timestamp(), %(note)s, %(mode)s"
             " WHERE NOT EXISTS (SELECT FROM schemahold.ledger WHERE name = %(name)s AND (state IN ('running', 'unknown')"
             " OR (phase = %(phase)s AND version = %(version)s AND state IN ('succeeded', 'adopted'))))"
             " RETURNING id",
@@ -341,6 +361,7 @@ def _columns(ask: pod.Ask, pod_uid: str, pod_name: str, lock_key: int, server: l
         "system_id": server.system_id,
         "timeline": server.timeline,
         "postmaster_started": server.postmaster_started,
+        "mode": ledger.SQL if ask.sql is not None else "",
     }
 
 
@@ -366,6 +387,18 @@ def beat(on: session.Session, *, row: int, pod_uid: str) -> ledger.RowState | No
         {"row": row, "pod": pod_uid},
     )
     return ledger.RowState(found[0][0]) if found else state_of(on, row=row, pod_uid=pod_uid)
+
+
+def left_behind(on: session.Session, *, row: int, name: str) -> int:
+    """How many sessions the command of ``row`` has left behind: by application_name, where its driver reads PGAPPNAME."""
+    application = f"{pod.MIGRATE_APPLICATION}{name}".encode()[:63].decode(errors="ignore")
+    [(count,)] = on.fetch(
+        "SELECT count(*) FROM pg_stat_activity a JOIN schemahold.ledger l ON l.id = %(row)s"
+        " WHERE a.usename = current_user AND a.datname = current_database() AND a.application_name = %(application)s"
+        " AND a.backend_start >= l.started_at",
+        {"row": row, "application": application},
+    )
+    return int(count)
 
 
 def state_of(on: session.Session, *, row: int, pod_uid: str) -> ledger.RowState | None:
@@ -424,6 +457,22 @@ def turn_unknown(on: session.Session, row: ledger.Row, note: str) -> bool:
     return bool(found)
 
 
+def prove(on: session.Session, verdict: ledger.Prove) -> bool:
+    """Supersede a row of an sql run whose lock is free or ours; False while somebody else has that lock.
+
+    The lock is taken in the very statement that writes, so nobody can begin in between.
+    """
+    [(free,)] = on.fetch(
+        "WITH proof AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(%(key)s) AS free),"
+        " written AS (UPDATE schemahold.ledger SET state = 'superseded', note = %(note)s,"
+        "  finished_at = coalesce(finished_at, clock_timestamp())"
+        "  WHERE id = %(row)s AND mode = 'sql' AND state IN ('running', 'unknown') AND (SELECT free FROM proof))"
+        " SELECT free FROM proof",
+        {"row": verdict.row.id, "key": verdict.row.lock_key, "note": verdict.note},
+    )
+    return bool(free)
+
+
 def adopt(on: session.Session, *, name: str, phase: str, version: str) -> None:
     """Note that ``version`` ran before us, unless the ledger has it as applied."""
     on.fetch(
@@ -478,13 +527,15 @@ def end_backends(on: session.Session, row: int) -> int:
     return len(found)
 
 
-def withdraw(on: session.Session, *, row: int, pod_uid: str) -> None:
-    """Take back a running row whose command was never started: nothing ran, so anything may start after it."""
+WITHDRAWN = f"the pod was told to stop before the command had started; {ledger.NOTHING_RAN}"
+
+
+def withdraw(on: session.Session, *, row: int, pod_uid: str, note: str = WITHDRAWN) -> None:
+    """Take back a running row: its command was never started, or its files say how far it came.  Anything may start."""
     on.fetch(
-        "UPDATE schemahold.ledger SET state = 'superseded', finished_at = clock_timestamp(),"
-        " note = 'the pod was told to stop before the command had started; nothing ran'"
+        "UPDATE schemahold.ledger SET state = 'superseded', finished_at = clock_timestamp(), note = %(note)s"
         " WHERE id = %(row)s AND pod_uid = %(pod)s AND state = 'running'",
-        {"row": row, "pod": pod_uid},
+        {"row": row, "pod": pod_uid, "note": note},
     )
 
 

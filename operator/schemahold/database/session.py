@@ -53,6 +53,8 @@ SERVER_SETTINGS = {
     "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed",
     "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
 }
 
 RV = TypeVar("RV")
@@ -148,6 +150,47 @@ class Session:
         """
         return _fetch(self._connection, statement, params)
 
+    def attempt(
+        self, statement: str, params: Mapping[str, Any] | None = None, *, within: float
+    ) -> list[tuple[Any, ...]] | None:
+        """The rows of ``statement``, found by the role's own search path; None when the server refuses it, or would need
+        longer than ``within`` seconds, or as long for a lock."""
+        limit = f"'{round(1000 * min(within, self._connection.round_trip / 2))}ms'"
+        limited = (
+            f"SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit};"
+            f"SET LOCAL search_path TO DEFAULT; {statement}"
+        )
+        try:
+            cursor = self._connection.execute(limited, params)
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            if not self._connection.broken and error.sqlstate:
+                return None
+            abandon(self._connection)
+            raise faults.Lost(_first_line(error)) from None
+
+    def quote(self, statement: str, params: Mapping[str, Any]) -> str:
+        """``statement`` with its parameters filled in, as :meth:`fetch` would send it."""
+        return psycopg.ClientCursor(self._connection).mogrify(statement, params)
+
+    def renew(self) -> None:
+        """Leave nothing behind of what the user's statements set, and have our own settings again.
+
+        Not ``DISCARD ALL``: it would let go of the lock.
+        """
+        self.fetch(
+            "RESET SESSION AUTHORIZATION; RESET ALL; SET role TO DEFAULT; CLOSE ALL; UNLISTEN *; DEALLOCATE ALL;"
+            "DISCARD TEMP; DISCARD SEQUENCES"
+        )
+        _prepare(self._connection)
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """For :mod:`schemahold.database.pipeline`, which has no deadline."""
+        return self._connection
+
     def close(self) -> None:
         """Say goodbye if that can be done at once."""
         with contextlib.suppress(Exception):
@@ -201,6 +244,19 @@ def connect(
     except faults.Fault:
         abandon(connection)
         raise
+
+
+def beside(
+    first: Session,
+    target: urls.Target,
+    *,
+    application_name: str,
+    keys: pathlib.Path,
+    password_file: str = "",
+    timeout: float = 2.0,
+) -> Session:
+    """A second session on the server of ``first``, not examined, to look at what becomes of the first."""
+    return Session(_open(target, application_name, keys, password_file, timeout, timeout), first.facts)
 
 
 def takes_options(

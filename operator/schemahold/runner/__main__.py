@@ -1,4 +1,4 @@
-"""``python -m schemahold.runner lock|gate``."""
+"""``python -m schemahold.runner lock|gate|sql|shell``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemahold.runner import environment, files, gate, messages
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in (["lock"], ["gate"]):
-        print("usage: python -m schemahold.runner lock|gate", file=sys.stderr)
+    if arguments not in (["lock"], ["gate"], ["sql"], ["shell"]):
+        print("usage: python -m schemahold.runner lock|gate|sql|shell", file=sys.stderr)
         return 2
     try:
         env = environment.read()
@@ -31,6 +31,13 @@ def main(arguments: list[str]) -> int:
 def _run(container: str, env: environment.Environment) -> int:
     if container == "gate":
         return gate.run(env)
+    if container == "shell":
+        gate.provide(env.shared, env.busybox)
+        return 0
+    if container == "sql":
+        from schemahold.runner import sql
+
+        return sql.run(env)
     from schemahold.runner import lock  # gate needs no driver, and starts in half the time without it
 
     return lock.run(env)

@@ -50,21 +50,28 @@ def _wait(env: environment.Environment, signals: _Signals) -> int:
         if (env.shared / messages.HELD).exists():
             print("the lock is held and the ledger says go", flush=True)
             return 0
+        progress, holder = _progress(env)
         if signals.terminated:
             message = "the pod was told to stop while it waited; nothing ran"
-            return _stop(env, pod.Report(reason=pod.Reason.WITHDRAWN, message=message))
+            report = pod.Report(reason=pod.Reason.WITHDRAWN, message=message, holder=holder, holder_is_ours=bool(holder))
+            return _stop(env, report)
         if time.monotonic() > deadline:
             message = "container lock has not decided in time; see its log"
             return _stop(env, pod.Report(reason=pod.Reason.RUNNER_ERROR, message=message))
-        progress = (files.read(env.shared / messages.PROGRESS) or "").strip()
         if progress and progress != said:
             said = progress
             print(progress, flush=True)
         time.sleep(protocol.FILE_POLL)
 
 
+def _progress(env: environment.Environment) -> tuple[str, str]:
+    """What lock waits for, and who of ours holds it up ("" for nobody of ours)."""
+    line, _, holder = (files.read(env.shared / messages.PROGRESS) or "").strip().partition("\n")
+    return line, holder
+
+
 def _stop(env: environment.Environment, report: pod.Report | None) -> int:
     report = report or pod.Report(reason=pod.Reason.RUNNER_ERROR, message="lock's report cannot be read")
     print(f"{report.reason}: {report.message}", flush=True)
-    files.termination_message(env.termination, report.to_json())
+    files.termination_message(env.termination, report.to_json(env.ask.message_bytes))
     return 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Mapping
 
 from schemahold.api import pod
 from schemahold.core import ledger
+from schemahold.core.sql.model import AppliedFile, Finding, Name
 
 # Files in the shared directory (docs/architecture.md).
 HELD, STOPPED, PROGRESS = "held", "stopped", "progress"
@@ -124,9 +126,10 @@ class Started:
 
 @dataclasses.dataclass(frozen=True)
 class StateSeen:
-    """The state of our row after a beat or a record; None: there is no such row."""
+    """The state of our row after a beat or a record; None: there is no such row.  ``note``: why it is not what was asked."""
 
     state: ledger.RowState | None
+    note: str = ""
 
 
 Event = (
@@ -213,6 +216,13 @@ class TurnUnknown:
 
 
 @dataclasses.dataclass(frozen=True)
+class Prove:
+    """Answered with :class:`Done`, or :class:`LockBusy` while the run's session is there."""
+
+    verdict: ledger.Prove
+
+
+@dataclasses.dataclass(frozen=True)
 class Settle:
     verdict: ledger.Settle
 
@@ -235,7 +245,7 @@ class Beat:
 class Record:
     row: int
     state: ledger.RowState
-    exit_code: int
+    exit_code: int | None
     note: str
 
 
@@ -245,11 +255,100 @@ class Withdraw:
 
 
 Request = (
-    Connect | Disconnect | TryLock | Unlock | Ping | Look | Adopt | TurnUnknown | Settle | WriteRunning | Beat | Record
-    | Withdraw
+    Connect | Disconnect | TryLock | Unlock | Ping | Look | Adopt | TurnUnknown | Prove | Settle | WriteRunning | Beat
+    | Record | Withdraw
 )  # fmt: skip
 Action = WriteFile | TakeAsk | WriteReport | Log | Exit | Request
 # Events that answer a request.
 ANSWERS = (
     Connected, ConnectFailed, Lost, Refused, LockTaken, LockBusy, Looked, Done, BackendsAlive, Started, StateSeen,
 )  # fmt: skip
+
+
+# --- sql mode: more requests, and their answers -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Sleep:
+    """``random``: for a random time up to ``seconds``.  Answered with Done."""
+
+    seconds: float
+    random: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadFiles:
+    """Answered with :class:`FilesRead` or :class:`SourceFailed`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LookFiles:
+    """Make the tables for files if need be, and read them; answered with :class:`FilesSeen`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """Look at every statement of ``pending``; answered with :class:`Judged` or :class:`SourceFailed`."""
+
+    pending: tuple[Name, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """Note that ``files`` count as applied; answered with Done or ``model.Fenced``."""
+
+    row: int
+    files: tuple[Name, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """Run one file, or what is left of it; answered with a ``model.Outcome`` or :class:`SourceFailed`.
+
+    ``lock``, ``patience``, ``statement``: seconds, as in ``database.execution.Limits``.
+    """
+
+    row: int
+    file: Name
+    lock: float
+    patience: float
+    statement: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TakeBack:
+    """Write that the run of ``row`` is over without a verdict: anything may start.  Answered with Done."""
+
+    row: int
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FilesRead:
+    """Name → checksum, of everything that is mounted."""
+
+    checksums: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFailed:
+    """The files cannot be used as they are."""
+
+    reason: pod.Reason
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FilesSeen:
+    """``begun``: names of files of which some statements ran, but not all."""
+
+    applied: tuple[AppliedFile, ...]
+    begun: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    findings: tuple[Finding, ...]
+
+
+SqlRequest = Sleep | ReadFiles | LookFiles | Judge | Baseline | RunFile | TakeBack

@@ -127,7 +127,8 @@ while :; do
     [ -n "$caught" ] || break
 done
 
-put exit "$code"
+# A full disk must not keep the outcome from being recorded: there may be room in a moment.
+until put exit "$code" 2>/dev/null; do "$busybox" sleep 1; done
 while [ ! -e "$dir/recorded" ]; do
     "$busybox" sleep 0.1
 done

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from schemahold.api import pod
-from schemahold.core import ledger
+from schemahold.core import ledger, redact
 from schemahold.runner.messages import (
     ANSWERS,
     ASKED,
@@ -56,6 +56,7 @@ from schemahold.runner.messages import (
     Looked,
     Lost,
     Ping,
+    Prove,
     Record,
     Refused,
     Request,
@@ -123,6 +124,7 @@ class Protocol:
         self._row_checked = False  # on this session
         self._server = ledger.Server()
         self._ledger = ask.expected_ledger
+        self._floor = ""
         self._degraded = False
         self._options_refused = ""
 
@@ -212,8 +214,8 @@ class Protocol:
                 self._on_backends_alive(count, now)
             case Started(row):
                 self._on_started(request, row, now)
-            case StateSeen(state):
-                self._on_state(request, state, now)
+            case StateSeen(state, note):
+                self._on_state(request, state, note, now)
             case Done():
                 self._on_done(request, now)
         return self._take(now)
@@ -463,13 +465,15 @@ class Protocol:
     def _on_looked(self, event: Looked, now: float) -> None:
         mine = next((row for row in event.rows if row.pod_uid == self._pod_uid and self._pod_uid), None)
         if self.phase in AFTER_START:
-            self._check_row(mine)
+            self._check_row(mine, event.rows)
         elif self.phase is Phase.WITHDRAWING:
             if mine is None or mine.state is not ledger.RowState.RUNNING:
                 self._withdrawn()
             else:
                 self.row = mine.id
         elif self.phase in BEFORE_START and self._terminated_at is None:
+            lowest = ledger.floor(event.rows, self._ask.ledger_name)
+            self._floor = lowest.version if lowest else ""
             verdict = ledger.judge(
                 event.rows,
                 self._ask,
@@ -499,6 +503,9 @@ class Protocol:
             case ledger.TurnUnknown(row, note):
                 self._log(f"row {row.id} of '{row.name}' is given up: {note}")
                 self._send(TurnUnknown(verdict))
+            case ledger.Prove(row, note):
+                self._log(f"row {row.id} of '{row.name}': {note}")
+                self._send(Prove(verdict))
             case ledger.Settle(row, state, answer, _):
                 self._log(f"row {row.id} was answered '{answer.word}': it becomes {state}")
                 self._send(Settle(verdict))
@@ -511,7 +518,7 @@ class Protocol:
         self._held_at = now
         self._lock_wait = round(now - (self._lock_since or now), 3)
         self._gate_passed = True
-        lines = [f"PGAPPNAME=schemahold migrate {self._ask.ledger_name}"]
+        lines = [f"PGAPPNAME={pod.MIGRATE_APPLICATION}{self._ask.ledger_name}"]
         if self._ask.session_options and not self._options_refused:
             lines.append("PGOPTIONS=" + options_text(self._ask.session_options))
         elif self._ask.session_options:
@@ -553,6 +560,8 @@ class Protocol:
 
     def _go(self, row: int, now: float) -> None:
         self.row = row
+        if self._ask.phase == ledger.CONTRACT:
+            self._floor = self._ask.version
         self.phase = Phase.RUNNING
         self._row_checked = True
         self._try_at = now
@@ -562,7 +571,7 @@ class Protocol:
 
     # -- the run
 
-    def _check_row(self, mine: ledger.Row | None) -> None:
+    def _check_row(self, mine: ledger.Row | None, rows: Sequence[ledger.Row]) -> None:
         """Our row, as a new session finds it."""
         if mine is not None:
             self.row = mine.id
@@ -574,14 +583,17 @@ class Protocol:
         self._log("this run's row is gone from the ledger; writing it again")
         self._row_was_lost = True
         self._started_on = self._started_on or self._server
-        self._send(WriteRunning(self._started_on, note="written again: the ledger had lost this row"))
+        # The failed row that this run had superseded is back with it, and there may be one open row per name and phase.
+        mine_again = (self._ask.ledger_name, self._ask.phase, ledger.RowState.FAILED)
+        back = next((row.id for row in rows if (row.name, row.phase, row.state) == mine_again), None)
+        self._send(WriteRunning(self._started_on, back, "written again: the ledger had lost this row"))
 
-    def _on_state(self, request: Request | None, state: ledger.RowState | None, now: float) -> None:
+    def _on_state(self, request: Request | None, state: ledger.RowState | None, note: str, now: float) -> None:
         if isinstance(request, Record):
             if state is None:
                 self._row_checked = False  # gone since we looked: write it again, then record
             else:
-                self._recorded(state)
+                self._recorded(state, note)
         elif state is None:
             self._row_checked = False
         elif state is not ledger.RowState.RUNNING:
@@ -599,7 +611,7 @@ class Protocol:
             # Interleaving: SIGKILL before the outcome is recorded; then this is the last word.
             self._out.append(WriteReport(self._outcome_report(pod.Reason.UNKNOWN, message)))
 
-    def _recorded(self, state: ledger.RowState | None) -> None:
+    def _recorded(self, state: ledger.RowState | None, why: str = "") -> None:
         """The ledger's word on the run; None: it has no row for it, and cannot take one."""
         reasons = {ledger.RowState.SUCCEEDED: pod.Reason.SUCCEEDED, ledger.RowState.FAILED: pod.Reason.FAILED}
         reason = reasons.get(state, pod.Reason.UNKNOWN) if state else pod.Reason.UNKNOWN
@@ -614,7 +626,7 @@ class Protocol:
         elif state in (ledger.RowState.SUCCEEDED, ledger.RowState.FAILED):
             message = f"row {self.row} is {state}, exit code {self._exit}"
         else:
-            why = note or "another pod had given this run up"
+            why = why or note or "another pod had given this run up"
             message = f"row {self.row} is {state} although the command ended with exit code {self._exit}: {why}"
         self._log(message)
         self._finish(self._outcome_report(reason, message), state or ledger.RowState.UNKNOWN)
@@ -689,7 +701,16 @@ class Protocol:
             self._out.append(WriteReport(self.report))
 
     def _complete(self, report: pod.Report) -> pod.Report:
-        return dataclasses.replace(report, ledger=self._ledger, degraded=self._degraded, lock_wait=self._lock_wait)
+        # Each text for itself: redacted as JSON, a quote in it would no longer be JSON.
+        return dataclasses.replace(
+            report,
+            message=redact.redact(report.message),
+            holder=redact.redact(report.holder),
+            ledger=self._ledger,
+            degraded=self._degraded,
+            lock_wait=self._lock_wait,
+            floor=self._floor,
+        )
 
     def _log(self, line: str) -> None:
         self._out.append(Log(_one_line(line)))
@@ -701,7 +722,8 @@ class Protocol:
         self._said = line
         self._log(line)
         if not self._gate_passed:
-            self._out.append(WriteFile(PROGRESS, _one_line(line) + "\n"))
+            ours = f"{self._holder}\n" if self._holder_is_ours else ""
+            self._out.append(WriteFile(PROGRESS, redact.redact(f"{_one_line(line)}\n{ours}")))
 
 
 def options_text(options: Mapping[str, str]) -> str:
