@@ -403,6 +403,7 @@ def _wait_for_policies(place: Place) -> None:
     until("the net acts", lambda: not _strip_label(place).ok)
     until("annotations survive a status write", lambda: _forge_on_status(place) != "forged")
     until("answers are checked", lambda: not _bad_answer(place).ok)
+    until("who is not asked is told", lambda: _bad_answer(place).warnings != ())
     place.api.request("DELETE", f"{place.deployments}/probe")
 
 

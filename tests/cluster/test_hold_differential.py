@@ -249,6 +249,7 @@ class Run:
         story = f"seed {SEED}, {user.name}: {old and hold.state_of(old)} -> {hold.state_of(new)}"
         if outcome.denied:
             assert not reply.ok and outcome.denied in reply.message, f"{story}\n{outcome}\n{reply}"
+            assert reply.warnings == (), f"{story}\nrefused, and told what would come of it: {reply.warnings}"
             return
         assert reply.ok, f"{story}\n{outcome}\n{reply.message}"
         stored = hold.state_of(reply.body)

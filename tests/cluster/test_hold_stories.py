@@ -460,6 +460,18 @@ def test_break_glass_without_the_verb(shop: Shop) -> None:
     shop.assert_held("2", "1")  # a reason that was there already lets nothing through
 
 
+def test_break_glass_with_the_reason_of_before(shop: Shop) -> None:
+    shop.running("1")
+    shop.apply("2")
+    words = ("annotate", f"deployment/{shop.name}", "--overwrite")
+    shop.run(*words, "schemahold.dev/break-glass=fire")  # by somebody without the verb
+    told = "break-glass counts only when its reason is new"
+    assert told in shop.run(*words, "schemahold.dev/break-glass=fire", user=ADMIN)
+    shop.assert_held("2", "1")
+    assert told not in shop.run(*words, "schemahold.dev/break-glass=fire, says the admin", user=ADMIN)
+    shop.assert_runs("2")
+
+
 @pytest.mark.parametrize("user", [APPROVER, ADMIN], ids=["approver", "admin"])
 def test_break_glass_with_the_verb(shop: Shop, user: User) -> None:
     shop.running("1")
@@ -498,6 +510,7 @@ def test_label_off_while_held_without_the_verb(shop: Shop) -> None:
     shop.apply("2")
     output = shop.run("label", f"deployment/{shop.name}", f"{LABEL}-", fails=True)
     assert "must stay 'shop' while version '2' is held: roll back to version '1' first" in output
+    assert "rollout resume" not in output
     shop.assert_held("2", "1")
 
 
@@ -591,6 +604,26 @@ def test_an_answer_with_the_verb_is_signed(place: Place, answers: str) -> None:
     assert changed[ANSWERED_BY] == ADMIN.name
     gone = annotate(place, answers, EDITOR, answer=None)
     assert gone.ok and ANSWERED_BY not in gone.body["metadata"].get("annotations", {})
+
+
+# Whole, so that an operator that happens to run here leaves it alone.
+ENDED = {"number": 1, "job": "shop-1", "version": "1", "finishedAt": "2026-11-22T12:00:00Z"}
+ASKED = {
+    "nothing is known": ({}, False),
+    "another end": ({"attempt": {**ENDED, "reason": "MigrationFailed"}}, False),
+    "the row is known": ({"outcome": {"row": 7, "version": "1"}}, True),
+    "the row is not known yet": ({"attempt": {**ENDED, "reason": "OutcomeUnknown"}}, True),
+}
+
+
+@pytest.mark.parametrize(("status", "asked"), ASKED.values(), ids=ASKED.keys())
+def test_an_answer_that_nobody_asked_for_is_told(place: Place, answers: str, status: Json, asked: bool) -> None:
+    kind = {"status": {"observedGeneration": 1, **status}}
+    assert place.api.request("PATCH", f"{answers}/status", kind, user=ADMIN, content_type=support.MERGE).ok
+    dry = f"{answers}?dryRun=All"
+    told = [text for text in annotate(place, dry, ADMIN, answer="7 retry why").warnings if "no outcome is open" in text]
+    assert len(told) == (not asked), told
+    assert annotate(place, dry, ADMIN, other="x").warnings == ()
 
 
 def test_an_answer_without_the_verb(place: Place, answers: str) -> None:

@@ -78,6 +78,38 @@ def test_nothing_has_changed(reason: str) -> None:
         assert isinstance(now, Stop) and now == later and now.reason == reason
 
 
+# How a cause may end, and how it must before another sentence.
+ENDS = {
+    "host 'db' is not known": "host 'db' is not known. ",
+    "host 'db' is not known.\n": "host 'db' is not known. ",
+    "is it up?": "is it up? ",
+    "cut here…": "cut here… ",
+    "": "",
+    "x" * models.TEXT_LENGTH: "x. ",
+}
+SUFFIXES = {
+    "another follows": ({"reason": "DatabaseUnreachable"}, "The next attempt follows within 10 s."),
+    "retries are used up": (
+        {"reason": "DatabaseUnreachable", "tries": 4},
+        "Tried 4 times (`spec.retries`: 3). To try again",
+    ),
+    "a refusal": ({"reason": "SourceInvalid"}, "To try again set the annotation"),
+    "another ledger": ({"reason": "LedgerLost"}, "To try again set the annotation"),
+    "nobody knows": ({"reason": "OutcomeUnknown"}, "Look at the database"),
+}
+
+
+@pytest.mark.parametrize(("ended", "suffix"), SUFFIXES.values(), ids=SUFFIXES.keys())
+@pytest.mark.parametrize(("cause", "ends"), ENDS.items())
+def test_what_to_do_is_a_sentence_of_its_own(cause: str, ends: str, ended: dict[str, Any], suffix: str) -> None:
+    more = {**ended}
+    verdict = follows(last(more.pop("reason"), message=cause, **more))
+    assert isinstance(verdict, Wait | Stop)
+    before, found, _ = verdict.message.partition(suffix)
+    assert found and len(verdict.message) <= models.TEXT_LENGTH
+    assert before.endswith(ends) and (before == "") == (ends == "")
+
+
 @pytest.mark.parametrize("reason", EVERY_REASON)
 def test_a_new_token(reason: str) -> None:
     verdict = follows(last(reason, tries=9), plea(token="t2"))

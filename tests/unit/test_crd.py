@@ -103,7 +103,7 @@ def test_where_python_has_a_pattern_the_api_server_has_a_rule() -> None:
 
 def test_columns() -> None:
     columns = {one["name"]: one for one in VERSION["additionalPrinterColumns"]}
-    assert list(columns) == ["Ready", "Version", "Reason", "Held", "Age", "Job", "Status"]
+    assert list(columns) == ["Ready", "Stalled", "Version", "Reason", "Held", "Age", "Job", "Status"]
     assert [name for name, one in columns.items() if one.get("priority")] == ["Job", "Status"]
     assert columns["Held"]["jsonPath"] == ".status.heldCount"
     for one in columns.values():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from schemahold.api import models, names
 from schemahold.api.pod import Reason
-from schemahold.core import attempts, decision
+from schemahold.core import attempts, decision, hold, observed
 from tests.unit import kstatus, make
 from tests.unit.make import Json, attempt, deployment, job, look, migration
 
@@ -37,14 +39,18 @@ ROWS: dict[str, tuple[object, str, str, str, str, tuple[str, ...]]] = {
     "no pods wanted": (
         look(shop(status=DONE), deployment("v2", "v2", replicas=0)), "ready", "Applied", "True", "True", ("'v2'",)),
     "no Deployment yet": (
-        look(shop()), "busy", "WaitingForDeployment", "False", "True", ("No Deployment carries version 'v2'",)),
+        look(shop()), "busy", "WaitingForDeployment", "False", "True",
+        ("label schemahold.dev/migration: shop (on the Deployment itself, not in its pod template)", "'v2'")),
     "only an older Deployment": (
-        look(shop(), deployment("v1", "v1")), "busy", "WaitingForDeployment", "False", "True", ("'v2'",)),
+        look(shop(), deployment("v1", "v1")), "busy", "WaitingForDeployment", "False", "True",
+        ("No Deployment carries version 'v2' yet.",)),
     "the source has another version": (
         look(shop(run={"command": make.COMMAND, "deployment": "shop-api"}), deployment("v1", "v1"),
              deployment("v2", "v1", name="w")),
         "busy", "WaitingForDeployment", "False", "False", ("'shop-api'", "'v1'", "'v2'")),
-    "no Deployment, follow mode": (look(shop(None)), "ready", "NoVersionWanted", "Unknown", "True", ("No Deployment",)),
+    "no Deployment, follow mode": (
+        look(shop(None)), "ready", "NoVersionWanted", "Unknown", "True",
+        ("label schemahold.dev/migration: shop (on the Deployment itself, not in its pod template)",)),
     "settling": (
         look(shop(None, settle="10s"), deployment("shop:2", "shop:1", follow=True)),
         "busy", "Settling", "False", "False", ("'shop:2'", "10s")),
@@ -343,6 +349,23 @@ def test_a_failure_is_marked_on_what_is_held_for_it() -> None:
     assert make.writes(make.decided(look(shop(status=failing), marked)), decision.MarkFailed) == []
     mine = deployment("v2", "v1", paused=True)
     assert make.writes(make.decided(look(shop(status=failing), mine)), decision.MarkFailed) == []
+
+
+def test_what_was_resumed_while_we_were_uninstalled_is_adopted() -> None:
+    """The mark goes, and with that write admission drops the rest of the hold: `MigrationFailed` would stay for ever."""
+    failing, resumed = shop(status=failed("MigrationFailed")), deployment("v2", "v1", failed="v2", rolled_out=True)
+    held = look(failing, resumed)
+    del resumed["spec"]["paused"]  # which admission lets nobody do while it is there
+    found = dataclasses.replace(held, deployments=(observed.Deployment.of(resumed),))
+    assert make.state(found) == ("stalled", "MigrationFailed")
+    [mark] = make.writes(make.decided(found), decision.MarkFailed)
+    assert (mark.deployment, mark.version) == ("shop-api", "")
+    before = hold.state_of(resumed)
+    write = hold.Write(hold.Operation.UPDATE, before, dataclasses.replace(before, failed=""), user_is_operator=True)
+    adopted = look(failing, hold.apply_state(resumed, hold.admit(write).state))
+    assert names.HELD not in adopted.deployments[0].raw["metadata"]["annotations"]
+    assert make.state(adopted) == ("ready", "Adopted")
+    assert make.writes(make.decided(adopted), decision.MarkFailed) == []
 
 
 def test_old_jobs_go_and_finished_ones_get_an_owner() -> None:

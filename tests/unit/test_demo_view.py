@@ -7,10 +7,12 @@ import io
 
 import pytest
 from examples.demo import checks, view
+from examples.demo.acts import ACTS
 from examples.demo.checks import Check, Looks
 from examples.demo.snapshot import (
     Attempt,
     Container,
+    Contract,
     Deployment,
     Lock,
     Pods,
@@ -20,7 +22,6 @@ from examples.demo.snapshot import (
     Status,
     Traffic,
 )
-from examples.demo.story import ACTS
 from examples.demo.view import Scene
 from rich.console import Console, RenderableType
 
@@ -65,6 +66,35 @@ FAILED = dataclasses.replace(
     lock=None,
     rows=tuple(Row(n, f"v{n}", "failed" if n == 3 else "succeeded", int(n == 3), "") for n in (1, 2, 3)),
 )
+WAITS_FOR = "Pods of other versions than 'v2' are still there: 'customers-6d4-x2x' (version 'v1', terminating)."
+EXPANDED = dataclasses.replace(
+    APPLIED,
+    app="customers",
+    deployment=Deployment("v2", 2, approved="v2"),
+    replica_sets=(ReplicaSet("customers-6d4f8b", "v2", 2, 2),),
+    pods={"v1": Pods(1, 0, 0), "v2": Pods(2, 2, 2)},
+    attempts=3,
+    attempt=Attempt(3, "customers-3", "v2", (Container("migrate", "done", "exit 0"),)),
+    status=Status(
+        "v2",
+        ready=True,
+        reason="Applied",
+        message="Version 'v2' is applied and rolled out.",
+        current=True,
+        contract=Contract(reason="WaitingForPods", message=WAITS_FOR),
+    ),
+    rows=(Row(1, "v1", "succeeded", 0, ""), Row(2, "v2", "succeeded", 0, "")),
+    has_legacy_name=True,
+)
+CONTRACTED = dataclasses.replace(
+    EXPANDED,
+    pods={"v2": Pods(2, 2, 2)},
+    attempts=4,
+    attempt=Attempt(4, "customers-4", "v2", (Container("migrate", "done", "exit 0"),), phase="contract"),
+    status=dataclasses.replace(EXPANDED.status, contract=Contract(True, "Contracted", "The contract of 'v2' is done.")),
+    rows=(*EXPANDED.rows, Row(3, "v2", "succeeded", 0, "", phase="contract")),
+    has_legacy_name=False,
+)
 EMPTY = Snapshot()
 SIX = [Check(2, f"check {n}", "0", "0", n % 2 == 0) for n in range(6)]
 
@@ -82,7 +112,11 @@ def scene(number: int = 2, found: list[Check] | None = None, doing: str = "") ->
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (120, 40), (200, 60)])
 @pytest.mark.parametrize("number", range(1, len(ACTS) + 1))
-@pytest.mark.parametrize("now", [EMPTY, APPLIED, HELD, FAILED], ids=["empty", "applied", "held", "failed"])
+@pytest.mark.parametrize(
+    "now",
+    [EMPTY, APPLIED, HELD, FAILED, EXPANDED, CONTRACTED],
+    ids=["empty", "applied", "held", "failed", "expanded", "contracted"],
+)
 def test_the_picture_fits_with_every_check_in_it(now: Snapshot, number: int, width: int, height: int) -> None:
     lines = text(view.frame(now, scene(number, SIX, doing="next: kubectl apply, v2"), width, height), width)
     assert len(lines) < height
@@ -98,7 +132,7 @@ def test_a_small_terminal_gets_fewer_checks_and_no_broken_boxes() -> None:
 
 def test_a_hold_under_way() -> None:
     shown = "\n".join(text(view.frame(HELD, scene(), 80, 24)))
-    assert "Act 2 of 5  v2 adds a column" in shown
+    assert "Act 2 of 11  v2 adds a column" in shown
     assert "1:23" in shown
     assert "wants v2  held for v2" in shown
     assert "●● v1  2/2 ready  shop-7f4b6d7b5b" in shown
@@ -132,6 +166,33 @@ def test_a_failure_shows_the_databases_own_words() -> None:
     assert "PostgresqlImpl" not in shown
 
 
+def test_a_contract_that_waits_says_for_whom() -> None:
+    shown = "\n".join(text(view.frame(EXPANDED, scene(7), 120, 40), 120))
+    assert "SchemaMigration customers" in shown
+    assert "Contracted=False  WaitingForPods" in shown
+    assert "'customers-6d4-x2x'" in shown
+    assert "done  exit 0" in shown and "gate" not in shown, "a pod of SQL files has one container of ours"
+
+
+def test_a_contract_that_is_done() -> None:
+    shown = "\n".join(text(view.frame(CONTRACTED, scene(9), 80, 24)))
+    assert "Contracted=True" in shown
+    assert "Job customers-4 contract of v2" in shown
+    assert "3 v2 contract succeeded" in shown
+    assert view.changes(EXPANDED, CONTRACTED) == [
+        " 0:20  job         customers-4 contract of v2",
+        " 0:20  job         customers-4 migrate done (exit 0)",
+        " 0:20  ledger      row 3: v2 contract succeeded",
+        " 0:20  column      legacy_name is gone",
+        " 0:20  contract    Contracted: The contract of 'v2' is done.",
+    ]
+
+
+def test_the_totals_are_of_both_applications() -> None:
+    [line] = text(view.totals([HELD, CONTRACTED]))
+    assert line == "420 requests served, 0 failed; 6 attempts; 5 ledger rows; 1:23 min"
+
+
 @pytest.mark.parametrize("room", [40, 108, 2000])
 def test_a_clipped_message_keeps_its_start_and_its_end(room: int) -> None:
     clipped = view.clip(FAILED.status.message, room, 36)
@@ -157,7 +218,7 @@ def test_without_a_terminal_a_line_per_change() -> None:
 def test_a_failed_request_is_told_with_its_reason() -> None:
     now = dataclasses.replace(HELD, traffic=Traffic(300, 1, {"v1": 300}, "12:00:00 after 10.0 s: timed out"))
     assert view.changes(HELD, now) == [" 1:23  requests    1 failed: 12:00:00 after 10.0 s: timed out"]
-    assert "the last failure: 12:00:00 after 10.0 s: timed out" in "\n".join(text(view.totals(now)))
+    assert "the last failure: 12:00:00 after 10.0 s: timed out" in "\n".join(text(view.totals([now])))
 
 
 def test_the_table_names_what_failed() -> None:
@@ -227,8 +288,58 @@ def test_a_release_says_how_long_it_took() -> None:
     assert not seen(checks.released_at_once, HELD).ok
 
 
-def test_of_all() -> None:
-    once = {"v1": 1, "v2": 1}
-    assert all(check.ok for check in checks.of_all(HELD, once, ("v1", "v2")))
-    assert [check.ok for check in checks.of_all(HELD, {"v1": 1, "v2": 2}, ("v1", "v2"))] == [True, False]
-    assert [check.ok for check in checks.of_all(EMPTY, once, ("v1", "v2"))] == [False, True]
+def test_a_look_while_held_counts_for_a_version_that_was_applied_before() -> None:
+    """Act 10: v1 is in the ledger as succeeded, and held all the same."""
+    held = dataclasses.replace(
+        CONTRACTED,
+        deployment=Deployment("v1", 2, paused=True, held="v1", approved="v2"),
+        traffic=Traffic(400, 0, {"v1": 120, "v2": 280}),
+    )
+    before = dataclasses.replace(CONTRACTED, traffic=Traffic(300, 0, {"v1": 120, "v2": 180}))
+    assert seen(checks.old_serves, held, held, version="v1", before=before).ok
+    early = dataclasses.replace(held, traffic=Traffic(401, 0, {"v1": 121, "v2": 280}))
+    assert not seen(checks.old_serves, held, early, version="v1", before=before).ok
+
+
+def test_the_status_must_name_the_floor() -> None:
+    says = "version 'v1' was applied before the contract of 'v2'; the oldest version to go to is 'v2'."
+    status = Status("v1", stalled=True, reason="Incompatible", message=says, current=True)
+    before = dataclasses.replace(CONTRACTED, deployment=Deployment("v2", 2, approved="v2"))
+    assert seen(checks.status_says_floor, dataclasses.replace(CONTRACTED, status=status), version="v1", before=before).ok
+    vague = dataclasses.replace(status, message="no")
+    assert not seen(checks.status_says_floor, dataclasses.replace(CONTRACTED, status=vague), before=before).ok
+
+
+def test_a_drop_before_the_last_pod_is_gone_is_caught() -> None:
+    left = dataclasses.replace(CONTRACTED, pods=EXPANDED.pods)
+    assert seen(checks.dropped_after_last_pod, EXPANDED, CONTRACTED, CONTRACTED).ok
+    assert not seen(checks.dropped_after_last_pod, EXPANDED, CONTRACTED, left).ok
+    assert seen(checks.dropped_after_last_pod, EXPANDED, left, CONTRACTED).ok, "its pods were read before its column"
+    assert not seen(checks.dropped_after_last_pod, EXPANDED, EXPANDED).ok, "nothing was dropped"
+
+
+def test_a_contract_waits_for_a_pod_that_it_names() -> None:
+    assert seen(checks.contract_waits, EXPANDED).ok
+    soaks = dataclasses.replace(EXPANDED.status, contract=Contract(reason="Soaking", message="Only version 'v2' runs."))
+    assert not seen(checks.contract_waits, dataclasses.replace(EXPANDED, status=soaks)).ok
+    assert seen(checks.column_is_there, EXPANDED).ok and not seen(checks.column_is_there, CONTRACTED).ok
+
+
+def test_a_contract_is_done_when_status_and_ledger_say_so() -> None:
+    assert seen(checks.contracted, CONTRACTED).ok
+    assert not seen(checks.contracted, EXPANDED).ok
+    assert not seen(checks.contracted, dataclasses.replace(CONTRACTED, rows=EXPANDED.rows)).ok
+
+
+def test_what_was_applied_before_runs_no_second_time() -> None:
+    assert seen(checks.no_second_run, CONTRACTED).ok, "the contract's row is another run"
+    twice = dataclasses.replace(CONTRACTED, rows=(*CONTRACTED.rows, Row(4, "v2", "succeeded", 0, "")))
+    assert not seen(checks.no_second_run, twice).ok
+
+
+def test_of_the_whole_demo() -> None:
+    assert checks.requests(HELD).ok
+    assert not checks.requests(EMPTY).ok, "nobody asked"
+    assert not checks.requests(dataclasses.replace(HELD, traffic=Traffic(300, 1, {"v1": 300}))).ok
+    assert checks.starts({"v1": 1, "v2": 1}, ("v1", "v2")).ok
+    assert not checks.starts({"v1": 1, "v2": 2}, ("v1", "v2")).ok

@@ -194,6 +194,29 @@ def test_break_glass_does_not_count(old: State | None, new: State, user: dict[st
     assert any("had no effect" in text for text in outcome.warnings) is anew
 
 
+REPEATED = {
+    "given once more": (GLASS, GLASS, APPROVER, True),
+    "given once more, without the verb": (GLASS, GLASS, EDITOR, True),
+    "left there by another write": (GLASS, replace(GLASS, paused=False, held=""), APPROVER, True),
+    "given again for a later version": (replace(GLASS, version="3", held="3"), replace(GLASS, version="3"), APPROVER, True),
+    "brought along by a later version": (GLASS, replace(GLASS, version="3"), APPROVER, False),
+    "another reason": (GLASS, replace(GLASS, break_glass="flood"), APPROVER, False),
+    "taken away": (GLASS, HOLDS_2, APPROVER, False),
+    "a rollback": (GLASS, replace(GLASS, version="1"), APPROVER, False),
+    "nothing is held": (replace(RUNS_2, break_glass="fire"), replace(RUNS_2, break_glass="fire"), APPROVER, False),
+    "no reason": (HOLDS_2, HOLDS_2, APPROVER, False),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "user", "told"), REPEATED.values(), ids=REPEATED.keys())
+def test_told_that_only_a_new_reason_breaks_the_glass(old: State, new: State, user: dict[str, Any], told: bool) -> None:
+    text = (
+        "metadata.annotations['schemahold.dev/break-glass'] is as before and lets nothing out: break-glass counts only when"
+        " its reason is new: give another one, with the verb 'approve' on SchemaMigration 'shop'"
+    )
+    assert (text in written(old, new, user).warnings) is told
+
+
 def test_who_broke_the_glass_stays_on_record() -> None:
     broken = written(HOLDS_2, GLASS, APPROVER).state
     forged = replace(broken, break_glass_by="someone else 2")
@@ -211,6 +234,7 @@ def test_the_label_off_while_held() -> None:
         "metadata.labels['schemahold.dev/migration'] must stay 'shop' while version '2' is held: roll back to version"
         " '1' first, or ask someone with the verb 'approve' on SchemaMigration 'shop' to remove it"
     )
+    assert outcome.warnings == (), "what is refused has no consequences to tell of"
     first = written(FIRST_HOLD, replace(FIRST_HOLD, migration=None)).denied
     assert first is not None and "roll back" not in first, "there is nothing to roll back to"
 

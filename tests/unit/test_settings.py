@@ -45,6 +45,27 @@ def test_what_cannot_be_read_names_variable_and_value(variable: str, text: str) 
         settings.from_environment({**IMAGE, f"SCHEMAHOLD_{variable}": text})
 
 
+@pytest.mark.parametrize(
+    ("beat", "stale_after", "refused"),
+    [
+        ("1s", "8s", False),
+        ("5s", "15s", False),
+        ("5s", "14999ms", True),
+        ("100ms", "300ms", False),
+        ("20s", "", False),
+        ("21s", "", True),
+    ],
+)
+def test_three_beats_may_be_missed_before_a_run_counts_as_lost(beat: str, stale_after: str, refused: bool) -> None:
+    given = {**IMAGE, "SCHEMAHOLD_BEAT": beat, "SCHEMAHOLD_STALE_AFTER": stale_after}
+    if not refused:
+        assert settings.from_environment(given).beat
+        return
+    with pytest.raises(ValueError, match=r"SCHEMAHOLD_STALE_AFTER is .*SCHEMAHOLD_BEAT is ") as caught:
+        settings.from_environment(given)
+    assert f"is {beat}:" in str(caught.value)
+
+
 def test_the_policy_gets_every_setting_that_it_knows() -> None:
     """With values that are nobody's default, so that a forgotten one shows."""
     given = settings.Settings(

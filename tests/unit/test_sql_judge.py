@@ -194,6 +194,9 @@ def test_what_only_size_makes_dangerous(surroundings: Surroundings, expected: li
         ("TRUNCATE orders", ["truncate"], ["truncate"]),
         ("DROP INDEX i", ["drop-index", "drop-index-blocking"], ["drop-index", "drop-index-blocking"]),
         ("REINDEX SCHEMA shop", ["reindex"], ["reindex"]),
+        ("REINDEX TABLE orders", [], ["reindex"]),
+        ("REINDEX INDEX orders", ["reindex"], ["reindex"]),
+        ("ALTER INDEX orders SET TABLESPACE fast", ["rewrite-table"], ["rewrite-table"]),
         (DROP, ["drop-column"], ["drop-column"]),
     ],
 )

@@ -133,6 +133,7 @@ def test_what_cannot_be_read(text: str, line: int, words: list[str]) -> None:
         "select a[1:n] from from t",
         "select a::int4 from from t",
         "select '${x}' from from t",
+        "select a from from t where b = '${x}'",
         "select ':x', '{{ y }}' from from t",
     ],
 )

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import time
 from collections.abc import Iterator
 
 import postgast
@@ -13,7 +14,7 @@ import pytest
 
 from schemahold.core.sql import parse, rules
 from schemahold.core.sql.model import Class, Statement
-from schemahold.core.sql.rules import effects
+from schemahold.core.sql.rules import columns, effects, nodes
 
 NEWEST = 180004
 CORPUS = pathlib.Path(__file__).parent / "corpus"
@@ -140,6 +141,19 @@ TOGETHER = [
     ([TABLE], "ALTER TABLE orders ADD FOREIGN KEY (note) REFERENCES customers", []),
     ([TABLE], "ALTER TABLE orders ALTER note SET NOT NULL, ALTER id TYPE int, DROP COLUMN code CASCADE", []),
     ([TABLE], "ALTER TABLE orders RENAME note TO remark", []),
+    ([TABLE], "ALTER TABLE orders ALTER code DROP NOT NULL, ALTER code SET DEFAULT 'x', ALTER code DROP DEFAULT", []),
+    ([TABLE], "ALTER TABLE orders ALTER id ADD GENERATED ALWAYS AS IDENTITY, ALTER id DROP IDENTITY", []),
+    ([TABLE], "ALTER TABLE orders ALTER id SET GENERATED ALWAYS, ALTER id RESTART, ALTER id SET EXPRESSION AS (1)", []),
+    ([TABLE], "ALTER TABLE orders ALTER id DROP EXPRESSION, ADD UNIQUE (code), ADD EXCLUDE (code WITH =)", []),
+    ([TABLE], "ALTER TABLE orders ADD CONSTRAINT c CHECK (id > 0) NOT VALID, ALTER CONSTRAINT c NOT ENFORCED", []),
+    ([TABLE], "ALTER TABLE orders DISABLE TRIGGER ALL, DISABLE RULE r, ENABLE RULE r, REPLICA IDENTITY NOTHING", []),
+    ([TABLE], "ALTER TABLE orders NO INHERIT x, SET TABLESPACE fast, SET ACCESS METHOD heap", []),
+    ([TABLE], "ALTER TABLE orders DETACH PARTITION p", []),
+    ([TABLE], "ALTER TABLE parent DETACH PARTITION orders", []),
+    ([TABLE], "ALTER TABLE orders DROP CONSTRAINT c", []),
+    (["CREATE VIEW v AS SELECT 1"], "ALTER VIEW v SET (security_invoker)", []),
+    (["CREATE FOREIGN TABLE f (a int) SERVER x"], "ALTER FOREIGN TABLE f OPTIONS (SET a 'b')", []),
+    (["ALTER TABLE orders ADD n int NOT NULL DEFAULT 1"], "ALTER TABLE orders ALTER n DROP NOT NULL", []),
     ([TABLE], "ALTER TABLE orders OWNER TO app, ENABLE ROW LEVEL SECURITY, SET UNLOGGED", []),
     ([TABLE], "ALTER TABLE orders SET SCHEMA archive", []),
     ([TABLE], "DROP TABLE orders CASCADE", []),
@@ -214,7 +228,20 @@ TOGETHER = [
     (["ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 0) NOT VALID"], "ALTER TABLE orders DROP CONSTRAINT c", []),
     (["ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 0) NOT VALID"],
      "ALTER TABLE orders VALIDATE CONSTRAINT c", ["validate-together"]),
-    (["ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 0) NOT VALID"], "ALTER TABLE sales VALIDATE CONSTRAINT c", []),
+    (["ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 0) NOT VALID"], "ALTER TABLE sales VALIDATE CONSTRAINT c",
+     ["validate-together"]),
+    (["ALTER TABLE orders ADD n int"], "ALTER TABLE orders VALIDATE CONSTRAINT c", ["validate-together"]),
+    (["LOCK TABLE orders IN SHARE MODE"], "ALTER TABLE orders VALIDATE CONSTRAINT c", ["validate-together"]),
+    (["LOCK TABLE orders IN ACCESS SHARE MODE"], "ALTER TABLE orders VALIDATE CONSTRAINT c", []),
+    (["CREATE TRIGGER x AFTER INSERT ON orders EXECUTE FUNCTION f()"], "ALTER TABLE sales VALIDATE CONSTRAINT c",
+     ["validate-together"]),
+    (["CREATE TABLE lines (o int REFERENCES orders)"], "ALTER TABLE sales VALIDATE CONSTRAINT c", ["validate-together"]),
+    (["ALTER TABLE orders VALIDATE CONSTRAINT b"], "ALTER TABLE orders VALIDATE CONSTRAINT c", []),
+    (["ALTER TABLE orders ALTER note SET STATISTICS 5"], "ALTER TABLE orders VALIDATE CONSTRAINT c", []),
+    ([TABLE, "ALTER TABLE orders ADD n int"], "ALTER TABLE sales VALIDATE CONSTRAINT c", []),
+    (["CREATE TABLE parent (id int)"], "ALTER TABLE orders ADD n int REFERENCES parent", []),
+    (["CREATE TABLE parent (id int)"], "ALTER TABLE orders ADD n int DEFAULT 1 REFERENCES parent",
+     ["add-column-references"]),
     (["ALTER TABLE orders ADD CONSTRAINT c CHECK (a > 0) NOT VALID", "SET LOCAL search_path = x"],
      "ALTER TABLE orders VALIDATE CONSTRAINT c", ["validate-together"]),
     ([TABLE, "ALTER TABLE orders ADD CONSTRAINT c CHECK (id > 0) NOT VALID"],
@@ -252,9 +279,9 @@ def test_a_transaction_ends() -> None:
     read(TABLE, "ALTER TABLE sales ADD n int", "ALTER TYPE t ADD VALUE 'b'", scene=scene)
     read("ALTER TABLE sales ADD CONSTRAINT c CHECK (n > 0) NOT VALID", scene=scene)
     scene.end()
+    assert found("ALTER TABLE sales VALIDATE CONSTRAINT c", scene=scene) == []
     assert found("CREATE INDEX i ON orders (code)", scene=scene) == ["create-index"]
     assert found("ALTER TABLE sales DROP COLUMN n", scene=scene) == ["drop-column"]
-    assert found("ALTER TABLE sales VALIDATE CONSTRAINT c", scene=scene) == []
     assert found("UPDATE orders SET t = 'b' WHERE id = 1", scene=scene) == []
 
 
@@ -295,6 +322,8 @@ EARLIER = [
     ([TABLE], NOT_NULL, SCAN),
     ([TABLE, "ALTER TABLE orders ALTER code DROP NOT NULL"], "ALTER TABLE orders ALTER code SET NOT NULL", SCAN),
     (["CREATE TABLE IF NOT EXISTS orders (note text NOT NULL)"], NOT_NULL, SCAN),
+    (["CREATE TEMP TABLE orders (note text NOT NULL)"], NOT_NULL, SCAN),
+    ([CHECK, "CREATE TEMP TABLE orders (note text NOT NULL)"], NOT_NULL, SCAN),
     # types that only grow
     ([TABLE], "ALTER TABLE orders ALTER code TYPE varchar(40)", []),
     ([TABLE], "ALTER TABLE orders ALTER code TYPE varchar", []),
@@ -335,13 +364,12 @@ def test_after_earlier_files(files: list[str], statement: str, expected: list[st
 
 
 def test_timestamps_keep_their_bytes_in_utc_only() -> None:
-    scene = rules.Scene(server_version=NEWEST)
-    read("CREATE TABLE orders (seen timestamp)", scene=scene)
-    scene.end()
-    statement = "ALTER TABLE orders ALTER seen TYPE timestamptz"
-    before = dataclasses.replace(scene, known=dataclasses.replace(scene.known, columns=dict(scene.known.columns)))
-    assert found(statement, scene=before) == TYPE
-    assert found("SET LOCAL TIME ZONE 'UTC'", statement, scene=scene) == ["change-column-type"]
+    for zone, expected in (("UTC", ["change-column-type"]), ("Asia/Tokyo", TYPE)):
+        scene = rules.Scene(server_version=NEWEST)
+        read("CREATE TABLE orders (seen timestamp)", scene=scene)
+        scene.end()
+        statement = "ALTER TABLE orders ALTER seen TYPE timestamptz"
+        assert found(f"SET LOCAL TIME ZONE '{zone}'", statement, scene=scene) == expected
 
 
 # --- servers and sizes --------------------------------------------------------------------------------------------------
@@ -379,9 +407,109 @@ def test_the_strongest_lock_counts() -> None:
         assert effects.strongest([strong, weak]) == strong
 
 
+def test_the_safe_form_is_one_that_the_server_knows() -> None:
+    for version, words in ((170000, "CHECK (note IS NOT NULL) NOT VALID"), (NEWEST, "NOT NULL note NOT VALID")):
+        scan = read(NOT_NULL, scene=rules.Scene(server_version=version)).effects[1]
+        assert words in scan.fix
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason", "fix"),
+    [
+        ("n serial", "number of its own (serial)", "CREATE SEQUENCE; add the column without it"),
+        ("n int GENERATED ALWAYS AS IDENTITY", "number of its own (identity)", "CREATE SEQUENCE; add the column without it"),
+        ("n int GENERATED ALWAYS AS (a) STORED", "STORED column is computed", "GENERATED … VIRTUAL, from Postgres 18 on"),
+        (
+            "n uuid DEFAULT gen_random_uuid()",
+            "default is, or may be, another",
+            "add the column without it; ALTER COLUMN SET DEF",
+        ),
+        ("n positive", "'positive' is a domain with constraints", "a column of the base type"),
+        ("n positive DEFAULT 1", "'positive' is a domain with constraints", "a column of the base type"),
+    ],
+)
+def test_why_a_new_column_rewrites(definition: str, reason: str, fix: str) -> None:
+    (effect,) = read(
+        "CREATE DOMAIN positive AS int CHECK (VALUE > 0)", f"ALTER TABLE orders ADD COLUMN {definition}"
+    ).effects
+    assert reason in effect.breaks
+    assert effect.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("int", "int", True),
+        ("int", "bigint", False),
+        ("varchar(5)", "varchar(5)", True),
+        ("varchar(5)", "varchar(6)", True),
+        ("varchar(5)", "varchar(4)", False),
+        ("varchar(5)", "varchar", True),
+        ("varchar(5)", "text", True),
+        ("varchar", "varchar(5)", False),
+        ("text", "varchar", True),
+        ("text", "varchar(5)", False),
+        ("text", "citext", False),
+        ("citext", "text", False),
+        ("text", "xml", False),
+        ("char(5)", "char(6)", False),
+        ("char(5)", "text", False),
+        ("varchar(5)[]", "varchar(6)[]", False),
+        ("varchar(5)", "varchar(6)[]", False),
+        ("varchar(5)[]", "varchar(6)", False),
+        ("numeric(5, 2)", "numeric(6, 2)", True),
+        ("numeric(5, 2)", "numeric(6, 3)", False),
+        ("numeric(5, 2)", "numeric(4, 2)", False),
+        ("numeric(5, 2)", "numeric", True),
+        ("numeric", "numeric(5, 2)", False),
+        ("numeric(5)", "numeric(6)", True),
+        ("numeric(5)", "numeric(6, 0)", True),
+        ("numeric(5)", "numeric(6, 1)", False),
+        ("bit varying(5)", "bit varying(6)", True),
+        ("bit varying(5)", "bit varying(4)", False),
+        ("bit varying(5)", "bit varying", True),
+        ("bit(5)", "bit(6)", False),
+        ("timestamp(3)", "timestamp(6)", True),
+        ("timestamp(3)", "timestamp(2)", False),
+        ("timestamp(3)", "timestamp", True),
+        ("timestamp", "timestamp(3)", False),
+        ("timestamp", "timestamptz", False),
+        ("time(3)", "time(6)", True),
+        ("interval(3)", "interval(6)", False),
+        ("mood", "mood", True),
+    ],
+)
+def test_types_that_only_grow(old: str, new: str, expected: bool) -> None:
+    one, other = (nodes.type_of(_column(f"ALTER TABLE t ADD c {kind}").type_name) for kind in (old, new))
+    assert columns.widens(one, other) == expected
+
+
+def _column(sql: str) -> nodes.Node:
+    return parse.inner(getattr(parse.inner(tree(sql).node.cmds[0]).node, "def")).node
+
+
+def test_if_not_exists_is_named_as_what_stands_in_the_way() -> None:
+    (effect,) = read("CREATE TABLE IF NOT EXISTS orders (id int)", "CREATE INDEX i ON orders (id)").effects
+    assert effect.fix.endswith("Or make 'orders' without IF NOT EXISTS: what a transaction has made is free to change.")
+
+
+def test_a_schema_of_thousands_of_tables_takes_no_time() -> None:
+    scene = rules.Scene(server_version=NEWEST)
+    columns = ", ".join(f"c{number} int NOT NULL" for number in range(20))
+    began = time.perf_counter()
+    for number in range(1000):
+        read(f"CREATE TABLE t{number} ({columns})", scene=scene)
+    assert time.perf_counter() - began < 3
+
+
 def test_messages_name_what_they_speak_of() -> None:
     (effect,) = read("CREATE INDEX i ON shop.orders (code)").effects
     assert (effect.table, effect.lock) == ("shop.orders", "SHARE")
     assert "'shop.orders'" in effect.breaks
+    unique, binding = read("ALTER TABLE orders ADD CONSTRAINT one UNIQUE (code)").effects
+    assert unique.fix.endswith("then ADD CONSTRAINT … UNIQUE USING INDEX.") and "'one'" in binding.breaks
+    unique, binding = read("ALTER TABLE orders ADD PRIMARY KEY (code)").effects
+    assert unique.fix.endswith("PRIMARY KEY USING INDEX, its columns being NOT NULL already.")
+    assert "the constraint" in binding.breaks
     (effect,) = read('DROP TABLE "Orders"').effects
     assert effect.breaks == "old code that uses table 'Orders' fails."

@@ -8,8 +8,8 @@ from schemahold.core.sql import parse, shape, split
 from schemahold.core.sql.model import SourceError, Statement
 
 
-def read(text: str, server_version: int = 0) -> shape.Shape:
-    return shape.shape(split.statements([text], file="a.sql"), file="a.sql", server_version=server_version)
+def read(text: str) -> shape.Shape:
+    return shape.shape(split.statements([text], file="a.sql"), file="a.sql")
 
 
 def refused(text: str, line: int, *words: str) -> None:
@@ -27,6 +27,7 @@ TRANSACTIONAL = [
     "create table t (a int)",
     "alter table t add column a int, drop column b",
     "create index i on t (a)",
+    "create index on t (a)",
     "drop index i, j cascade",
     "drop table t",
     "reindex table t",
@@ -112,14 +113,6 @@ def test_statements_that_cannot_run_in_a_transaction(text: str) -> None:
 def test_one_of_them_is_enough() -> None:
     text = "create table t (a int); vacuum t; insert into t values (1); create index concurrently i on t (a); select 1"
     assert read(text) == shape.Shape(transactional=False, alone=frozenset({2, 4}), statements=5)
-
-
-@pytest.mark.parametrize(
-    ("server_version", "alone"), [(0, False), (110022, True), (119999, True), (120000, False), (180004, False)]
-)
-def test_adding_to_an_enum(server_version: int, alone: bool) -> None:
-    assert read("alter type t add value 'x'", server_version).transactional is not alone
-    assert read("alter type t rename value 'x' to 'y'", server_version).transactional
 
 
 def test_a_file_without_statements() -> None:

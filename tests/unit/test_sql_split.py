@@ -107,6 +107,8 @@ WHOLE = [
     "create rule r as on insert to t do (insert into a values (1); delete from b)",
     "create or replace rule r as on insert to t do also (insert into a values (1); ; delete from b;)",
     "create rule r as on insert to t do (insert into a values ((1)); delete from b where c = ')' /*)*/; select 1)",
+    "create rule r as on insert to t do (select $$)'$$; select $a$($$$a$, '('; select 1)",
+    "create function f() returns text return $$ begin atomic ' $$",
     "create rule r as on insert to t do nothing",
     "create table function (begin int, atomic int)",
     "begin",

@@ -14,6 +14,12 @@ BASE = {"user": "app", "password": "pw", "host": "db", "port": "5432", "dbname":
 BARE = {"user": "app", "password": "pw", "host": "db", "dbname": "shop"}
 
 
+@pytest.fixture(autouse=True)
+def fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the tester's UID has a name must not matter."""
+    monkeypatch.setenv("PGUSER", "somebody")
+
+
 def parse(text: str) -> dict[str, str]:
     return dict(urls.parse(text, origin="secret shop-db, key url").params)
 
@@ -133,6 +139,44 @@ def test_errors_name_the_origin_and_never_the_value(text: str) -> None:
     assert str(caught.value).startswith("secret shop-db, key url")
     assert "S3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+USERLESS = (
+    "jdbc:postgresql://db:5432/shop",
+    "jdbc:postgresql://db/shop?password=S3cret",
+    "jdbc:postgresql://db/shop?user=",
+    "postgresql://db/shop",
+    "postgresql://:S3cret@db/shop",
+    "host=db dbname=shop password=S3cret",
+)
+
+
+@pytest.mark.parametrize("text", USERLESS)
+def test_a_url_without_a_user_where_nothing_else_names_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod's UID has no name: libpq would say `local user with ID 65532 does not exist`."""
+    known = urls._libpq_defaults()
+    monkeypatch.setattr(urls, "_libpq_defaults", lambda: {**known, "user": "", "service": ""})
+    with pytest.raises(urls.UrlInvalid) as caught:
+        parse(text)
+    assert str(caught.value).startswith("secret shop-db, key url names no user")
+    assert "?user=" in str(caught.value) and "S3cret" not in str(caught.value)
+    for named in ("postgresql://app@db/shop", "jdbc:postgresql://db/shop?user=app", "service=shop", "host=db user=app"):
+        assert parse(named)
+
+
+@pytest.mark.parametrize("found", [{"user": "app", "service": ""}, {"user": "", "service": "shop"}])
+@pytest.mark.parametrize("text", USERLESS)
+def test_a_url_without_a_user_where_libpq_finds_one(
+    text: str, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = urls._libpq_defaults()
+    monkeypatch.setattr(urls, "_libpq_defaults", lambda: {**known, **found})
+    assert not parse(text).get("user")
+
+
+def test_a_user_in_the_environment_is_libpq_s_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSERVICE", "shop")
+    assert (urls._libpq_defaults()["user"], urls._libpq_defaults()["service"]) == ("somebody", "shop")
 
 
 def test_a_target_does_not_show_its_password() -> None:

@@ -74,6 +74,7 @@ SCHEMA_MIGRATION = Kind(
     status=models.Status,
     columns=(
         Column(name="Ready", path=_condition("Ready", "status")),
+        Column(name="Stalled", path=_condition("Stalled", "status")),  # empty while it goes on by itself
         Column(name="Version", path=".status.version"),
         Column(name="Reason", path=_condition("Ready", "reason")),
         Column(name="Held", path=".status.heldCount", type="integer"),

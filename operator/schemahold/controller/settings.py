@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from schemahold.api import durations
 
+BEATS = 3  # that may be missed in a row
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -49,7 +51,19 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
                 raise ValueError(f"{variable} is not set: the chart sets it")
             continue
         given[field.name] = _read(variable, text, field.default)
-    return Settings(**given)  # type: ignore[arg-type]
+    settings = Settings(**given)  # type: ignore[arg-type]
+    _refuse_few_beats(settings)
+    return settings
+
+
+def _refuse_few_beats(given: Settings) -> None:
+    """One late beat, or two, must not make a live run look lost: its outcome would be asked of a person."""
+    least = round(BEATS * given.beat, 3)  # durations are whole milliseconds, floats are not
+    if round(given.stale_after, 3) < least:
+        raise ValueError(
+            f"SCHEMAHOLD_STALE_AFTER is {given.stale_after:g}s and SCHEMAHOLD_BEAT is {given.beat:g}s: the first must be at "
+            f"least {BEATS} times the second, so at least {least:g}s (the chart's `staleAfter` and `beat`)"
+        )
 
 
 def _read(variable: str, text: str, default: object) -> object:

@@ -319,7 +319,7 @@ def _answered(last: models.Attempt, outcome: models.Outcome | None, plea: Plea) 
         return Start(answer=plea.answer)
     message, shown = last.message, f"'{plea.answer[:80]}'"
     if names.ANSWER not in message:
-        message = f"{message} Look at the database, then set the annotation {names.ANSWER} to {_answers(row)}.".lstrip()
+        message = _joined(message, f"Look at the database, then set the annotation {names.ANSWER} to {_answers(row)}.")
     if plea.answer and given is None:
         message = f"The annotation {names.ANSWER} is {shown}; write {_answers(row)}. {message}"
     elif given is not None and row not in (None, given.row):
@@ -359,7 +359,7 @@ def _again(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | 
     if counts(last.reason) and last.tries > plea.retries:
         times = "once" if last.tries == 1 else f"{last.tries} times"
         text = f"Tried {times} (`spec.retries`: {plea.retries})."
-        return Stop(reason=last.reason, message=_with_retry(last.message, f" {text}"))
+        return Stop(reason=last.reason, message=_with_retry(last.message, text))
     return _backoff(last, plea, now)
 
 
@@ -385,8 +385,17 @@ def _what(attempt: models.Attempt) -> str:
 def _with_retry(message: str, more: str = "") -> str:
     """``message`` and the way out, within what a condition may hold."""
     if names.RETRY_AT not in message:
-        more += f" To try again set the annotation {names.RETRY_AT}: <any new value>."
-    return (message[: models.TEXT_LENGTH - len(more)] + more).strip()
+        more = f"{more} To try again set the annotation {names.RETRY_AT}: <any new value>.".lstrip()
+    return _joined(message, more)
+
+
+def _joined(message: str, more: str) -> str:
+    """``message`` and ``more``, as a condition may hold them.  What others say (libpq, the kubelet) may lack a full stop."""
+    if not more:
+        return message[: models.TEXT_LENGTH].strip()
+    head = message[: models.TEXT_LENGTH - len(more) - 2].rstrip()
+    stop = "" if not head or head[-1] in ".!?…" else "."
+    return f"{head}{stop} {more}".strip()
 
 
 def _backoff(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start | Wait:
@@ -401,8 +410,8 @@ def _backoff(last: models.Attempt, plea: Plea, now: datetime.datetime) -> Start 
     if left <= 0:
         # What a person accepted stands until the ledger has heard it.
         return Start(tries=last.tries, accepts=last.accepts, any_ledger=last.any_ledger)
-    more = f" The next attempt follows within {delay:g} s."
-    return Wait(seconds=left, reason=last.reason, message=(last.message[: models.TEXT_LENGTH - len(more)] + more).strip())
+    more = f"The next attempt follows within {delay:g} s."
+    return Wait(seconds=left, reason=last.reason, message=_joined(last.message, more))
 
 
 def useless(found: Progress, plea: Plea, wanted: bool) -> str:

@@ -161,10 +161,17 @@ def _releases(here: Scene) -> list[Write]:
 def _failure_marks(here: Scene, step: starts.Step) -> list[Write]:
     """So that a health check on the Deployment can fail a sync that waits for it; taken back while it is tried again."""
     held = [one for one in here.waiting if one.held]
+    # Resumed while we were uninstalled: with this write admission adopts what runs, and drops what is left of the hold.
+    stale = [one for one in here.waiting if one.failed and not one.paused]
+    unmarked = []
     if step.failed:
         unmarked = [one for one in held if one.held == here.here.target and one.failed != one.held]
-        return [decision.MarkFailed(deployment=one.name, version=one.held) for one in unmarked]
-    return [decision.MarkFailed(deployment=one.name, version="") for one in held if one.failed == one.held]
+    else:
+        stale += [one for one in held if one.failed == one.held]
+    return [
+        *(decision.MarkFailed(deployment=one.name, version=one.held) for one in unmarked),
+        *(decision.MarkFailed(deployment=one.name, version="") for one in stale),
+    ]
 
 
 def _housekeeping(here: Scene, step: starts.Step) -> list[Write]:

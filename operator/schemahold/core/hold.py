@@ -300,6 +300,13 @@ def warnings(write: Write, final: State) -> tuple[str, ...]:
             " held Deployment, with the version left alone, by someone with the verb"
             f" '{names.APPROVE_VERB}' on SchemaMigration '{final.migration}'"
         )
+    # A write cannot tell a reason given once more from one that nobody touched: whoever leaves it there is told as well.
+    if final.held and final.held == old.held and final.break_glass and final.break_glass == old.break_glass:
+        told.append(
+            f"metadata.annotations['{names.BREAK_GLASS}'] is as before and lets nothing out: break-glass counts only when"
+            f" its reason is new: give another one, with the verb '{names.APPROVE_VERB}' on SchemaMigration"
+            f" '{final.migration}'"
+        )
     return tuple(told)
 
 

@@ -52,11 +52,14 @@ def state(
     spec: models.Spec,
     history: Sequence[models.Applied],
     released: Sequence[observed.Deployment],
+    name: str,
 ) -> State:
-    """Nothing is wanted that is not released in this look."""
+    """Nothing is wanted that is not released in this look.  ``name``: the SchemaMigration's, as the label has it."""
     carriers = [one for one in deployments if one.version == here.target] if here.target else list(deployments)
+    if not deployments:
+        return _without_label(spec, migrated(here, history), name)
     if not carriers:
-        return _without_carrier(spec, migrated(here, history))
+        return busy("WaitingForDeployment", f"No Deployment carries version '{here.target}' yet.", migrated(here, history))
     version = carriers[0].version
     applied = any(entry.version == version and entry.outcome == "Applied" for entry in history)
     by_hand = [one for one in carriers if one.by_hand]
@@ -70,10 +73,14 @@ def state(
     return _rollout(carriers, version, known, released)
 
 
-def _without_carrier(spec: models.Spec, migrated: str) -> State:
+def _without_label(spec: models.Spec, migrated: str, name: str) -> State:
+    text = (
+        f"No Deployment in this namespace has the label {names.MIGRATION}: {name} (on the Deployment itself, not in its pod "
+        "template), so "
+    )
     if spec.version is None:
-        return ready("NoVersionWanted", "No Deployment carries the label, so no version is wanted.", "Unknown")
-    return busy("WaitingForDeployment", f"No Deployment carries version '{spec.version}' yet.", migrated)
+        return ready("NoVersionWanted", f"{text}no version is wanted.", "Unknown")
+    return busy("WaitingForDeployment", f"{text}none carries version '{spec.version}' yet.", migrated)
 
 
 def _rollout(

@@ -38,13 +38,18 @@ def step(scene: Scene) -> Step:
     others = [one for one in scene.waiting if one.version != scene.here.target]
     if others:
         return Step(state=idle.waiting_for_version(others, scene.here.target, scene.spec, migrated))
-    state = idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released)
+    state = _idle(scene)
     # Before the rollout is complete a contract is never due; what is stuck or let out by hand is another matter.
     return (
         _contract(scene, state)
         if state.mood is Mood.READY and scene.standing.due
         else Step(state=state, requeue=scene.standing.requeue)
     )
+
+
+def _idle(scene: Scene) -> State:
+    look = scene.look
+    return idle.state(look.deployments, scene.here, scene.spec, scene.history, scene.released, look.migration.name)
 
 
 def _release_refused(scene: Scene, migrated: str) -> Step:
@@ -157,7 +162,7 @@ def _beside(scene: Scene, going: Step) -> Step:
         one = scene.waiting[0]
         text = f"Version '{one.version}' of Deployment '{one.name}' waits: {going.state.message}"
         return dataclasses.replace(going, state=busy("WaitingForContract", text), contracting=news)
-    state = idle.state(scene.look.deployments, scene.here, scene.spec, scene.history, scene.released)
+    state = _idle(scene)
     return dataclasses.replace(going, state=state, contracting=news)
 
 

@@ -75,7 +75,13 @@ def parse(text: str, *, origin: str) -> Target:
     if not text:
         raise UrlInvalid(f"{origin} is empty; it must be a URL: {FORMS}")
     given = _from_url(text, origin) if _is_url(text) else _from_keywords(text, origin)
-    return Target(_known(given, origin, notes), tuple(notes))
+    params = _known(given, origin, notes)
+    if not _has_user(params):
+        raise UrlInvalid(
+            f"{origin} names no user, and an application's separate setting for it is not read; put it into the URL: "
+            "postgresql://user:password@host:5432/database, or jdbc:postgresql://host:5432/database?user=…&password=…"
+        )
+    return Target(params, tuple(notes))
 
 
 def with_key_files(target: Target, directory: pathlib.Path) -> Target:
@@ -212,8 +218,22 @@ def _known(given: Iterable[tuple[str, str]], origin: str, notes: list[str]) -> d
     return params
 
 
+def _has_user(params: Mapping[str, str]) -> bool:
+    """Whether libpq finds a user: in ``params``, PGUSER or a service file, or as the name of the UID that asks.
+
+    A pod's UID has no name as a rule, and libpq's "local user with ID 65532 does not exist" says nothing of the URL.
+    """
+    defaults = _libpq_defaults()
+    return any(params.get(keyword) or defaults.get(keyword) for keyword in ("user", "service"))
+
+
 def _libpq_keywords() -> frozenset[str]:
-    return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
+    return frozenset(_libpq_defaults())
+
+
+def _libpq_defaults() -> dict[str, str]:
+    """Every keyword of libpq with its value where nobody gives one, from the environment or the system; "" for none."""
+    return {option.keyword.decode(): (option.val or b"").decode() for option in psycopg.pq.Conninfo.get_defaults()}
 
 
 def _sslmode(value: str, origin: str, notes: list[str]) -> str:

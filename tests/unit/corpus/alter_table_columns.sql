@@ -80,6 +80,10 @@ ALTER TABLE orders ADD COLUMN amount int CHECK (amount < stock);
 ALTER TABLE orders ADD COLUMN customer bigint REFERENCES customers (id);
 -- expect: unsafe add-column-references
 ALTER TABLE orders ADD COLUMN customer bigint DEFAULT 1 REFERENCES customers (id) ON DELETE CASCADE;
+-- expect: expand
+ALTER TABLE orders ADD COLUMN parent bigint REFERENCES orders;
+-- expect: unsafe add-column-references
+ALTER TABLE orders ADD COLUMN parent bigint DEFAULT 1 REFERENCES orders;
 -- expect: unsafe add-column-unique
 ALTER TABLE orders ADD COLUMN code text UNIQUE;
 -- expect: unsafe add-column-unique, new-constraint

@@ -39,8 +39,12 @@ ALTER TABLE orders ADD CONSTRAINT apart EXCLUDE USING gist (room WITH =, during 
 ALTER TABLE orders VALIDATE CONSTRAINT positive;
 -- expect: unsafe new-constraint, validate-together
 ALTER TABLE orders ADD CONSTRAINT positive CHECK (amount > 0) NOT VALID, VALIDATE CONSTRAINT positive;
--- expect: contract new-constraint
+-- expect: unsafe new-constraint, validate-together
 ALTER TABLE orders ADD CONSTRAINT positive CHECK (amount > 0) NOT VALID, VALIDATE CONSTRAINT another;
+-- expect: unsafe validate-together
+ALTER TABLE orders VALIDATE CONSTRAINT positive, ADD COLUMN note text;
+-- expect: expand
+ALTER TABLE orders VALIDATE CONSTRAINT positive, ALTER COLUMN note SET STATISTICS 100;
 
 -- expect: contract drop-constraint
 ALTER TABLE orders DROP CONSTRAINT positive;
@@ -85,3 +89,9 @@ ALTER TABLE orders ADD COLUMN fresh bigint, ADD FOREIGN KEY (shop, fresh) REFERE
 ALTER TABLE orders ADD COLUMN fresh bigint, ADD FOREIGN KEY (shop, fresh) REFERENCES customers (shop, id) MATCH FULL NOT VALID;
 -- expect: unsafe add-unique
 ALTER TABLE orders ADD COLUMN fresh bigint, ADD CONSTRAINT one UNIQUE (shop, fresh);
+-- expect: unsafe add-unique, new-constraint
+ALTER TABLE orders ADD COLUMN fresh bigint, ADD CONSTRAINT one UNIQUE NULLS NOT DISTINCT (shop, fresh);
+-- expect: unsafe add-unique, new-constraint
+ALTER TABLE orders ADD COLUMN fresh bigint, ADD PRIMARY KEY (fresh);
+-- expect: contract new-constraint
+ALTER TABLE orders ADD CONSTRAINT never CHECK (false) NOT VALID;

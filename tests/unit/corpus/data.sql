@@ -81,6 +81,58 @@ WITH batch AS (SELECT id FROM orders LIMIT 500) UPDATE orders SET note = '' WHER
 UPDATE orders SET note = c.name FROM customers c WHERE c.id = orders.customer;
 -- expect: unsafe unbounded-write
 UPDATE orders SET note = c.name FROM customers c WHERE c.id = 5 AND c.id = orders.customer;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE EXISTS (SELECT 1 FROM customers LIMIT 1);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id <> ANY (SELECT id FROM orders LIMIT 5);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id > ALL (SELECT id FROM orders LIMIT 5);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IN (1, other);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ANY (ARRAY[1, other]);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ANY (ARRAY(SELECT id FROM orders));
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ANY (others);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IN (SELECT 1 UNION SELECT id FROM orders);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IN (SELECT id FROM (SELECT id FROM orders) AS s);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IN (SELECT generate_series(1, 100000000));
+-- expect: unsafe unbounded-write
+WITH batch AS (SELECT 5 AS id) UPDATE orders SET note = '' WHERE id IN (SELECT o.id FROM orders o, batch);
+-- expect: unsafe unbounded-write
+WITH batch AS (SELECT 5 AS id) UPDATE orders SET note = '' FROM shop.batch WHERE orders.id = batch.id;
+-- expect: expand
+WITH batch AS (SELECT 5 AS id) UPDATE orders SET note = '' FROM batch AS b WHERE orders.id = b.id;
+-- expect: unsafe unbounded-write
+WITH batch AS (SELECT id FROM orders) UPDATE orders SET note = '' FROM batch AS b WHERE orders.id = b.id;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' FROM (SELECT id FROM customers) AS s WHERE orders.id = s.id;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' FROM generate_series(1, 9) AS s (id) WHERE orders.id = s.id;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' FROM (SELECT 5 AS other) WHERE orders.id = other;
+-- expect: unsafe unbounded-write
+WITH b AS (SELECT 5 AS id) UPDATE orders SET note = '' WHERE id IN (WITH b AS (SELECT id FROM orders) SELECT id FROM b);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders ORDER BY status FETCH FIRST 1 ROW WITH TIES);
+-- expect: expand
+UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders FETCH FIRST 10 ROWS ONLY);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id <> 1 AND id > 5;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id > 1000;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id > 1000 AND other < 2000;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id BETWEEN 1 AND (SELECT max(id) FROM orders);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id IS NOT NULL AND note = 'x';
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = NULL;
 -- expect: expand
 UPDATE orders SET note = '' WHERE CURRENT OF batches;
 -- expect: expand

@@ -34,14 +34,14 @@ class Shape:
 def shape(statements: Iterable[Statement], *, file: str, server_version: int = 0) -> Shape:
     """How ``file`` is run, from all its statements; SourceError for what a migration file must not contain.
 
-    ``server_version``: as ``server_version_num``; 0 when it is not known, which is taken for a server of today.
+    ``server_version``: as ``server_version_num``, 0 when it is not known.  From 13 to 18 nothing here depends on it.
     """
     found = _Found()
     last = 0
     for statement in statements:
         last = statement.number
         if not parse.plain_insert(statement.text):
-            found.look(statement, parse.parse(statement, file=file), file, server_version)
+            found.look(statement, parse.parse(statement, file=file), file)
     found.check_transactions(last, file)
     found.check_settings(file)
     return Shape(
@@ -88,11 +88,11 @@ class _Found:
     controls: list[_Control] = dataclasses.field(default_factory=list)
     settings: list[_Setting] = dataclasses.field(default_factory=list)
 
-    def look(self, statement: Statement, tree: parse.Tree, file: str, server_version: int) -> None:
+    def look(self, statement: Statement, tree: parse.Tree, file: str) -> None:
         """Take note of one statement; SourceError for one that no file may contain."""
         if text := _NEVER.get(tree.kind) or _REFUSED.get(tree.kind, _nothing)(tree.node):
             raise refusal(text, file=file, line=statement.line)
-        if _ALONE.get(tree.kind, _never)(tree.node, server_version):
+        if _ALONE.get(tree.kind, _never)(tree.node):
             self.alone[statement.number] = statement.line
         elif tree.kind == "transaction_stmt":
             self.controls.append(_control(statement, tree.node))
@@ -155,7 +155,7 @@ def _nothing(node: Any) -> str:
 
 def _copy(node: Any) -> str:
     """COPY between a table and the client, who has nothing to send and nobody to show rows to."""
-    if node.filename or node.is_program:
+    if node.filename:  # a file of the server, or a program there
         return ""
     if node.is_from:
         return "COPY … FROM STDIN takes rows from psql, and a file of statements has none: write INSERT (pg_dump --inserts)"
@@ -204,11 +204,11 @@ _REFUSED: dict[str, Callable[[Any], str]] = {
 # --- not in a transaction ---------------------------------------------------------------------------------------------
 
 
-def _never(node: Any, server_version: int) -> bool:
+def _never(node: Any) -> bool:
     return False
 
 
-def _reindex(node: Any, server_version: int) -> bool:
+def _reindex(node: Any) -> bool:
     """REINDEX of more than a table, or CONCURRENTLY; of its options, the last one counts."""
     if parse.word(node, "kind") in ("REINDEX_OBJECT_SCHEMA", "REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SYSTEM"):
         return True
@@ -225,7 +225,7 @@ def _true(option: Any) -> bool:
     return not value.kind or value.node.sval.lower() in ("true", "on")
 
 
-def _detach(node: Any, server_version: int) -> bool:
+def _detach(node: Any) -> bool:
     """ALTER TABLE … DETACH PARTITION … CONCURRENTLY; FINALIZE, which ends an interrupted one, may run in a transaction."""
     commands = (parse.inner(command).node for command in node.cmds)
     return any(
@@ -234,19 +234,13 @@ def _detach(node: Any, server_version: int) -> bool:
     )
 
 
-def _add_value(node: Any, server_version: int) -> bool:
-    """ALTER TYPE … ADD VALUE, up to Postgres 11."""
-    return not node.old_val and 0 < server_version < 120000
-
-
-_ALONE: dict[str, Callable[[Any, int], bool]] = {
-    "index_stmt": lambda node, _: bool(node.concurrent),
-    "drop_stmt": lambda node, _: bool(node.concurrent),
+_ALONE: dict[str, Callable[[Any], bool]] = {
+    "index_stmt": lambda node: bool(node.concurrent),
+    "drop_stmt": lambda node: bool(node.concurrent),
     "reindex_stmt": _reindex,
-    "vacuum_stmt": lambda node, _: bool(node.is_vacuumcmd),  # the other one is ANALYZE
+    "vacuum_stmt": lambda node: bool(node.is_vacuumcmd),  # the other one is ANALYZE
     "alter_table_stmt": _detach,
-    "cluster_stmt": lambda node, _: not node.HasField("relation"),
-    "alter_enum_stmt": _add_value,
+    "cluster_stmt": lambda node: not node.HasField("relation"),
 }
 
 

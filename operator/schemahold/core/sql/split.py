@@ -94,7 +94,7 @@ class _Reader:
     # --- the buffer ---------------------------------------------------------------------------------------------------
 
     def more(self) -> bool:
-        """Read on, as much again as is still needed: every character is looked at twice at most.  False at the end."""
+        """Read on, as much again as is still needed, so that nothing is looked at often.  False at the end."""
         if self.limit is not None:
             return False
         self.line_of(max(self.kept, self.counted))
@@ -148,7 +148,7 @@ class _Reader:
             mark = self.text[self.at : self.at + 2]
             if len(mark) < 2 and not ended and self.more():
                 continue
-            if allows and (ended or line_ends > 1 or mark[0] == ";"):
+            if allows and (line_ends > 1 or mark[0] == ";"):
                 raise _stray(allows[-1], self.file)
             if ended:
                 return None
@@ -220,10 +220,10 @@ class _Reader:
                     break
                 self.at += 1
                 part = self.at - self.kept
-        text = self.text[self.kept : self.at if self.limit is None else min(self.at, self.limit)]
+        text = self.text[self.kept : self.at].rstrip(_SPACE)
         self.at += 1
         self.own_line = False
-        return line, text.rstrip(_SPACE)
+        return line, text
 
     def backslash(self) -> str:
         """Go to the end of a psql command, which is the end of its line."""

@@ -15,6 +15,7 @@ A kind that is in no table is ``unknown-statement``: unsafe.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from schemahold.core.sql import parse
@@ -53,7 +54,7 @@ HANDLERS: Mapping[str, Callable[[Node, Scene], Iterator[Effect]]] = {
 
 def read(tree: Tree, scene: Scene) -> Reading:
     """What a statement does where it stands.  The scene learns it."""
-    reading = Reading.of(_effects(tree, scene))
+    reading = Reading.of(_excusable(effect, scene) for effect in _effects(tree, scene))
     scene.learn(tree.kind, tree.node)
     return reading
 
@@ -69,6 +70,14 @@ def _effects(tree: Tree, scene: Scene) -> Iterator[Effect]:
         )
     yield from versions.newer(tree, scene)
     yield from _new_values(tree, scene)
+
+
+def _excusable(effect: Effect, scene: Scene) -> Effect:
+    """With a word on how the table would have been new."""
+    if effect.table not in scene.transaction.maybe:
+        return effect
+    more = f" Or make '{effect.table}' without IF NOT EXISTS: what a transaction has made is free to change."
+    return dataclasses.replace(effect, fix=effect.fix + more)
 
 
 def _new_values(tree: Tree, scene: Scene) -> Iterator[Effect]:

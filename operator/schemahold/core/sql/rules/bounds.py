@@ -19,14 +19,23 @@ from schemahold.core.sql.rules.nodes import Node
 from schemahold.core.sql.rules.scene import Scene
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What a statement reads that has few rows: ``ctes`` by the name that a FROM can use, ``rows`` by the name that
+    qualifies their columns."""
+
+    ctes: frozenset[str] = frozenset()
+    rows: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
 class Target:
     """The table that is written.  ``names``: how its columns are qualified, "" for not at all.  ``keys``: sets of columns
-    that each pin one row.  ``small``: names of sources that have few rows."""
+    that each pin one row."""
 
     names: frozenset[str]
     keys: tuple[frozenset[str], ...]
-    small: frozenset[str]
+    sources: Sources
     most: int
 
     def column(self, wrapper: Node) -> str:
@@ -34,24 +43,25 @@ class Target:
         tree = parse.inner(wrapper)
         if tree.kind != "column_ref":
             return ""
-        parts = nodes.words(tree.node.fields)
-        return parts[-1] if ".".join(parts[:-1]) in self.names else ""
+        *qualifier, name = nodes.words(tree.node.fields)
+        return name if ".".join(qualifier) in self.names else ""
 
-    def of_small(self, wrapper: Node) -> bool:
+    def of_few(self, wrapper: Node) -> bool:
         """A column of a source that has few rows."""
         tree = parse.inner(wrapper)
-        if tree.kind != "column_ref" or len(tree.node.fields) != 2:
-            return False
-        return nodes.words(tree.node.fields)[0] in self.small
+        return tree.kind == "column_ref" and ".".join(nodes.words(tree.node.fields)[:-1]) in self.sources.rows
+
+    def few(self, select: Node) -> bool:
+        return few(select, self.sources.ctes, self.most)
 
 
-def target(relation: Node, scene: Scene, small: frozenset[str] = frozenset()) -> Target:
+def target(relation: Node, scene: Scene, sources: Sources | None = None) -> Target:
     table = nodes.relation(relation)
     name = relation.alias.aliasname if relation.HasField("alias") else relation.relname
     known = scene.known.keys.get(table)
     usual = {"id", "uuid", f"{relation.relname}_id", f"{relation.relname.removesuffix('s')}_id"}
     keys = [known] if known else [frozenset({each}) for each in usual]
-    return Target(frozenset({"", name}), (*keys, frozenset({"ctid"})), small, scene.large_table)
+    return Target(frozenset({"", name}), (*keys, frozenset({"ctid"})), sources or Sources(), scene.large_table)
 
 
 def bounded(where: Node, on: Target) -> bool:
@@ -76,7 +86,7 @@ def _all_of(where: Node) -> Iterator[Tree]:
 def _pinned(test: Tree, on: Target) -> Iterator[str]:
     """The column that a test leaves few values."""
     if test.kind == "sub_link" and parse.word(test.node, "sub_link_type") == "ANY_SUBLINK" and not test.node.oper_name:
-        if small(test.node.subselect, on.small, on.most):
+        if on.few(test.node.subselect):
             yield on.column(test.node.testexpr)
     elif test.kind == "a_expr" and nodes.words(test.node.name) == ["="]:
         kind = parse.word(test.node, "kind")
@@ -92,7 +102,7 @@ def _never(value: Node, on: Target) -> bool:
 def _one_value(value: Node, on: Target) -> bool:
     tree = parse.inner(value)
     scalar = tree.kind == "sub_link" and parse.word(tree.node, "sub_link_type") == "EXPR_SUBLINK"
-    return nodes.literal(value) or on.of_small(value) or scalar
+    return nodes.literal(value) or on.of_few(value) or scalar
 
 
 def _one_of(value: Node, on: Target) -> bool:
@@ -103,7 +113,7 @@ def _one_of(value: Node, on: Target) -> bool:
 def _any_of(value: Node, on: Target) -> bool:
     tree = parse.inner(value)
     if tree.kind == "sub_link":
-        return parse.word(tree.node, "sub_link_type") == "ARRAY_SUBLINK" and small(tree.node.subselect, on.small, on.most)
+        return parse.word(tree.node, "sub_link_type") == "ARRAY_SUBLINK" and on.few(tree.node.subselect)
     if tree.kind == "type_cast":
         return _any_of(tree.node.arg, on)
     array = tree.kind == "a_array_expr" and all(nodes.literal(each) for each in tree.node.elements)
@@ -144,33 +154,43 @@ def _limits(test: Tree) -> Iterator[tuple[Node, str, int]]:
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 
-def small(select: Node, names: frozenset[str], most: int) -> bool:
-    """Whether a SELECT gives few rows: by LIMIT, by VALUES, by having no FROM, or because its only source does."""
+def few(select: Node, ctes: frozenset[str], most: int) -> bool:
+    """Whether a SELECT gives few rows: by LIMIT, by VALUES, by having no FROM, or because its only source is such a CTE."""
     tree = parse.inner(select)
     if tree.kind != "select_stmt" or parse.word(tree.node, "op") != "SETOP_NONE":
         return False
     limit = nodes.integer(tree.node.limit_count)
-    if limit is not None and limit <= most:
+    if limit is not None and limit <= most and parse.word(tree.node, "limit_option") != "LIMIT_OPTION_WITH_TIES":
         return True
     if tree.node.values_lists:
         return True
     sources = [parse.inner(each) for each in tree.node.from_clause]
     if not sources:
         return not any(name in ("generate_series", "unnest") for name in nodes.functions_in(tree.node))
-    return len(sources) == 1 and sources[0].kind == "range_var" and sources[0].node.relname in names
+    # Its own WITH may give the name to something else.
+    return len(sources) == 1 and _cte(sources[0], ctes) and not tree.node.HasField("with_clause")
 
 
-def small_sources(statement: Node, sources: Iterable[Node], most: int) -> frozenset[str]:
-    """The names in a statement, of its CTEs and of its FROM or USING, that have few rows."""
-    found: set[str] = set()
+def _cte(source: Tree, ctes: frozenset[str]) -> bool:
+    return source.kind == "range_var" and not source.node.schemaname and source.node.relname in ctes
+
+
+def sources_of(statement: Node, read: Iterable[Node], most: int) -> Sources:
+    """Of a statement whose FROM or USING is ``read``."""
+    ctes: frozenset[str] = frozenset()
     if statement.HasField("with_clause"):
         for cte in (parse.inner(each).node for each in statement.with_clause.ctes):
-            if small(cte.ctequery, frozenset(found), most):
-                found.add(cte.ctename)
-    names = frozenset(found)
-    for source in (parse.inner(each) for each in sources):
-        if source.kind == "range_subselect" and small(source.node.subquery, names, most):
-            found.add(source.node.alias.aliasname)
-        elif source.kind == "range_var" and source.node.relname in names and not source.node.schemaname:
-            found.add(source.node.alias.aliasname if source.node.HasField("alias") else source.node.relname)
-    return frozenset(found)
+            if few(cte.ctequery, ctes, most):
+                ctes |= {cte.ctename}
+    found = [parse.inner(each) for each in read]
+    return Sources(ctes, frozenset(_alias(each) for each in found if _few_rows(each, ctes, most)) - {""})
+
+
+def _few_rows(source: Tree, ctes: frozenset[str], most: int) -> bool:
+    return _cte(source, ctes) or (source.kind == "range_subselect" and few(source.node.subquery, ctes, most))
+
+
+def _alias(source: Tree) -> str:
+    if source.node.HasField("alias"):
+        return str(source.node.alias.aliasname)
+    return str(source.node.relname) if source.kind == "range_var" else ""

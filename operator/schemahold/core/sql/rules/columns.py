@@ -54,8 +54,8 @@ def _rewrite(action: Action, column: Column) -> Iterator[Effect]:
         yield finding(
             "add-column-type",
             ACCESS_EXCLUSIVE,
-            breaks=f"if '{column.type.name}' is a domain with constraints, '{action.table}' is rewritten, and everybody waits.",
-            fix="nothing for an enum or another type; for a domain: its base type, and a CHECK of its own.",
+            breaks=f"if '{column.type.name}' is a domain with constraints, '{action.table}' is rewritten meanwhile.",
+            fix="for a domain, its base type and a CHECK of its own; an enum or another type may stay as it is.",
             table=action.table,
         )
 
@@ -94,7 +94,7 @@ def _not_null(action: Action, column: Column) -> Iterator[Effect]:
         yield finding(
             "add-column-not-null",
             ACCESS_EXCLUSIVE,
-            breaks=f"it fails if '{action.table}' has a row, and so does every INSERT of old code, which leaves '{column.name}' out.",
+            breaks=f"it fails if '{action.table}' has rows, and old code's INSERTs, without '{column.name}', fail too.",
             fix="give it a constant DEFAULT; or add it without NOT NULL, fill it, and SET NOT NULL in a contract file.",
         )
 
@@ -109,7 +109,8 @@ def _constrained(action: Action, column: Column) -> Iterator[Effect]:
             fix="add the column; ADD CONSTRAINT … CHECK … NOT VALID; VALIDATE CONSTRAINT in a later file.",
             table=table,
         )
-    if column.references:
+    # The lock on a table that nobody else sees, or that is locked anyway, holds up nobody; NULLs need no look.
+    if column.references and (column.default is not None or not _free(action, column.references)):
         yield finding(
             "add-column-references",
             ACCESS_EXCLUSIVE,
@@ -132,6 +133,10 @@ def _constrained(action: Action, column: Column) -> Iterator[Effect]:
         yield finding(
             "new-constraint", ACCESS_EXCLUSIVE, breaks=f"code that does not know '{column.name}' may break its constraint."
         )
+
+
+def _free(action: Action, parent: str) -> bool:
+    return parent == action.table or action.scene.new(parent)
 
 
 def _binds_old_code(column: Column) -> bool:
@@ -192,9 +197,6 @@ def set_not_null(action: Action) -> Iterator[Effect]:
     yield quiet(ACCESS_EXCLUSIVE)
     table, name = action.table, action.command.name
     if not action.new and not action.scene.filled(table, name):
-        steps = (
-            f"ADD CONSTRAINT … CHECK ({name} IS NOT NULL) NOT VALID; VALIDATE CONSTRAINT in a later file; then SET NOT NULL"
-        )
         yield finding(
             "set-not-null",
             ACCESS_EXCLUSIVE,
@@ -204,10 +206,19 @@ def set_not_null(action: Action) -> Iterator[Effect]:
             "set-not-null-scan",
             ACCESS_EXCLUSIVE,
             breaks=f"every row of '{table}' is read while reads and writes wait.",
-            fix=f"{steps}, which then reads nothing.",
+            fix=_proof(name, action.scene),
             table=table,
         )
-    action.scene.known.filled.add((table, name))
+    action.scene.fill(table, name)
+
+
+def _proof(column: str, scene: Scene) -> str:
+    if scene.older_than(18):
+        return (
+            f"ADD CONSTRAINT … CHECK ({column} IS NOT NULL) NOT VALID; VALIDATE CONSTRAINT in a later file; "
+            "SET NOT NULL after that, which then reads nothing."
+        )
+    return f"ADD CONSTRAINT … NOT NULL {column} NOT VALID; VALIDATE CONSTRAINT in a later file."
 
 
 def drop_not_null(action: Action) -> Iterator[Effect]:
@@ -220,7 +231,7 @@ def drop_not_null(action: Action) -> Iterator[Effect]:
             breaks=f"old code that reads '{table}.{name}' meets NULL as soon as new code writes it.",
             fix="see that old code can live with it, or that new code writes no NULL yet; otherwise " + LATER,
         )
-    action.scene.known.filled.discard((table, name))
+    action.scene.unfill(table, name)
 
 
 # --- identity and generated columns -----------------------------------------------------------------------------------
@@ -290,11 +301,7 @@ def change_type(action: Action) -> Iterator[Effect]:
                 fix="add a new column, and fill it in batches. If a varchar or numeric only grows, nothing is rewritten.",
                 table=table,
             )
-    filled = action.scene.filled(table, name)
-    action.scene.forget_column(table, name)
-    action.scene.known.columns[table, name] = Column(name=name, type=kind)
-    if filled:
-        action.scene.known.filled.add((table, name))
+    action.scene.add_column(table, Column(name=name, type=kind))
 
 
 def widens(old: Type, new: Type) -> bool:

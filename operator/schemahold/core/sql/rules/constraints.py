@@ -21,7 +21,6 @@ from schemahold.core.sql.rules.effects import (
     quiet,
 )
 from schemahold.core.sql.rules.nodes import Node
-from schemahold.core.sql.rules.scene import Scene
 
 if TYPE_CHECKING:
     from schemahold.core.sql.rules.tables import Action, Handler
@@ -184,12 +183,16 @@ ADD: Mapping[str, Callable[[Action, Node], Iterator[Effect]]] = {
 def validate(action: Action) -> Iterator[Effect]:
     yield quiet(SHARE_UPDATE_EXCLUSIVE)
     table, name = action.table, action.command.name
-    if not action.new and (table, name) in action.scene.transaction.not_valid:
+    held = set(action.scene.transaction.held)
+    if (table, name) in action.scene.transaction.not_valid:
+        held.add(table)
+    if held and not action.new:
+        names = ", ".join(f"'{each}'" for each in sorted(held))
         yield finding(
             "validate-together",
             SHARE_UPDATE_EXCLUSIVE,
-            breaks=f"the lock that NOT VALID took on '{table}' in this transaction is kept while every row is read.",
-            fix="VALIDATE CONSTRAINT in a later file.",
+            breaks=f"what this transaction has locked ({names}) stays locked while every row of '{table}' is read.",
+            fix="VALIDATE CONSTRAINT in a file of its own.",
             table=table,
         )
     action.scene.validate(table, name)
@@ -228,19 +231,7 @@ def drop(action: Action) -> Iterator[Effect]:
             breaks=f"old code that relies on '{name}' of '{table}' (ON CONFLICT, ON DELETE CASCADE, no duplicates) breaks.",
             fix="if nothing relies on it, say so in an override; otherwise " + LATER,
         )
-    action.scene.known.checks.pop((table, name), None)
-    forget_what_it_proved(action.scene, table)
-
-
-def forget_what_it_proved(scene: Scene, table: str) -> None:
-    """The constraint may have been the one that proved a column to hold no NULL; SET NOT NULL may have come since."""
-    kept = {key for key in scene.known.filled if key[0] != table or _not_null_itself(scene, key)}
-    scene.known.filled.intersection_update(kept)
-
-
-def _not_null_itself(scene: Scene, key: tuple[str, str]) -> bool:
-    column = scene.known.columns.get(key)
-    return column is not None and (column.not_null or column.primary)
+    action.scene.forget_constraint(table, name)
 
 
 ACTIONS: Mapping[str, Handler] = {

@@ -55,8 +55,8 @@ def insert(node: Node, scene: Scene) -> Iterator[Effect]:
     table = nodes.relation(node.relation)
     updates = node.HasField("on_conflict_clause") and parse.word(node.on_conflict_clause, "action") == "ONCONFLICT_UPDATE"
     if updates and not scene.new(table):
-        sources = bounds.small_sources(node, (), scene.large_table)
-        if not bounds.small(node.select_stmt, sources, scene.large_table):
+        ctes = bounds.sources_of(node, (), scene.large_table).ctes
+        if not bounds.few(node.select_stmt, ctes, scene.large_table):
             yield _unbounded(table, "ON CONFLICT DO UPDATE writes", ROW_EXCLUSIVE)
 
 
@@ -72,7 +72,7 @@ def _written(node: Node, sources: list[Node], what: str, scene: Scene) -> Iterat
     yield quiet(ROW_EXCLUSIVE)
     yield from _ctes(node, scene)
     table = nodes.relation(node.relation)
-    on = bounds.target(node.relation, scene, bounds.small_sources(node, sources, scene.large_table))
+    on = bounds.target(node.relation, scene, bounds.sources_of(node, sources, scene.large_table))
     if not scene.new(table) and not bounds.bounded(node.where_clause, on):
         yield _unbounded(table, what, ROW_EXCLUSIVE)
 
@@ -85,7 +85,7 @@ def merge(node: Node, scene: Scene) -> Iterator[Effect]:
     changes = [each for each in clauses if parse.word(each, "command_type") in ("CMD_UPDATE", "CMD_DELETE")]
     if not changes or scene.new(table):
         return
-    on = bounds.target(node.relation, scene, bounds.small_sources(node, [node.source_relation], scene.large_table))
+    on = bounds.target(node.relation, scene, bounds.sources_of(node, [node.source_relation], scene.large_table))
     whole = any(parse.word(each, "match_kind") == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE" for each in changes)
     if whole or not bounds.bounded(node.join_condition, on):
         yield _unbounded(table, "MERGE writes", ROW_EXCLUSIVE)
@@ -102,7 +102,7 @@ def select(node: Node, scene: Scene) -> Iterator[Effect]:
                 breaks=f"nobody can tell from the text what '{name}' does, or what it locks.",
                 fix="write what it does as statements; or see what it does, and say so in an override.",
             )
-    if node.locking_clause and not bounds.small(node, frozenset(), scene.large_table):
+    if node.locking_clause and not bounds.few(node, frozenset(), scene.large_table):
         tables = [parse.inner(each).node for each in node.from_clause if parse.inner(each).kind == "range_var"]
         for table in tables:
             on = bounds.target(table, scene)

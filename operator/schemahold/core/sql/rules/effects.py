@@ -78,6 +78,11 @@ def strongest(locks: Iterable[str]) -> str:
     return max(locks, key=LOCKS.index, default="")
 
 
+def keeps_writers_out(lock: str) -> bool:
+    """SHARE and stronger."""
+    return LOCKS.index(lock) >= LOCKS.index(SHARE)
+
+
 def quiet(lock: str = "") -> Effect:
     """Old code goes on, and there is nothing to say."""
     return Effect(lock=lock)

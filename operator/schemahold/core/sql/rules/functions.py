@@ -42,7 +42,8 @@ _READING = """
     json_object_agg jsonb_agg jsonb_object_agg lag last_value lead max min mode nth_value ntile percent_rank
     percentile_cont percentile_disc range_agg rank row_number stddev stddev_pop stddev_samp string_agg sum var_pop
     var_samp variance xmlagg
-    clock_timestamp currval gen_random_uuid lastval nextval pg_database_size pg_indexes_size pg_is_in_recovery pg_notify pg_relation_size
+    clock_timestamp currval gen_random_uuid lastval nextval
+    pg_database_size pg_indexes_size pg_is_in_recovery pg_notify pg_relation_size
     pg_size_pretty pg_table_size pg_total_relation_size random set_config setval timeofday uuidv4 uuidv7
 """
 

@@ -91,7 +91,7 @@ def reindex(node: Node, scene: Scene) -> Iterator[Effect]:
             ACCESS_EXCLUSIVE,
             breaks=f"reads and writes wait until {repr(name) if name else 'one table after the other'} is built anew.",
             fix="REINDEX … CONCURRENTLY, in a file of its own.",
-            table=name,
+            table=name if parse.word(node, "kind") == "REINDEX_OBJECT_TABLE" else "",  # an index has no rows to count
         )
 
 

@@ -278,6 +278,7 @@ def replaceable(node: Node, scene: Scene) -> Iterator[Effect]:
 
 def trigger(node: Node, scene: Scene) -> Iterator[Effect]:
     yield quiet(SHARE_ROW_EXCLUSIVE)
+    scene.hold(nodes.relation(node.relation), SHARE_ROW_EXCLUSIVE)
     if node.replace and not scene.new(nodes.relation(node.relation)):
         yield _replaced(f"trigger '{node.trigname}' of '{nodes.relation(node.relation)}'")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from schemahold.core.sql import parse
 from schemahold.core.sql.rules import nodes
+from schemahold.core.sql.rules.effects import keeps_writers_out
 from schemahold.core.sql.rules.nodes import Column, Node, Type
 
 RELATION, TYPE, ROUTINE, SCHEMA = "relation", "type", "routine", "schema"
@@ -22,8 +23,9 @@ class Transaction:
     """What this transaction has made: nobody else sees it yet.
 
     ``made``: objects as (group, name).  ``maybe``: tables made with IF NOT EXISTS.  ``columns``, ``constraints``:
-    (table, name) of those given to older tables; ``not_valid``: the constraints among them that are.  ``enum_values``: value
-    → its type.  ``utc``: the session's time zone is UTC.
+    (table, name) of those given to older tables; ``not_valid``: the constraints among them that are.  ``held``: older tables
+    that nobody can write to until the transaction ends.  ``enum_values``: value → its type.  ``utc``: the session's time
+    zone is UTC.
     """
 
     made: set[tuple[str, str]] = dataclasses.field(default_factory=set)
@@ -31,6 +33,7 @@ class Transaction:
     columns: dict[tuple[str, str], Column] = dataclasses.field(default_factory=dict)
     constraints: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     not_valid: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    held: set[str] = dataclasses.field(default_factory=set)
     enum_values: dict[str, str] = dataclasses.field(default_factory=dict)
     utc: bool = False
 
@@ -39,15 +42,15 @@ class Transaction:
 class Known:
     """What outlives the transaction, by the names that statements write.
 
-    ``columns``: of tables whose definition was seen.  ``keys``: their primary keys.  ``filled``: columns proved to hold no
-    NULL.  ``checks``: (table, constraint) → column of a CHECK (column IS NOT NULL) that is not validated yet.  ``domains``:
-    whether one has constraints.  ``types``: other types.  ``tables``: those made by files that are still to run.
+    By table: ``columns``, whose definition was seen; ``keys``, the primary key; ``filled``, the columns proved to hold no
+    NULL; ``checks``, constraint → column of a CHECK (column IS NOT NULL) that is not validated yet.  ``domains``: whether
+    one has constraints.  ``types``: other types.  ``tables``: those made by files that are still to run.
     """
 
-    columns: dict[tuple[str, str], Column] = dataclasses.field(default_factory=dict)
+    columns: dict[str, dict[str, Column]] = dataclasses.field(default_factory=dict)
     keys: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    filled: set[tuple[str, str]] = dataclasses.field(default_factory=set)
-    checks: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    filled: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    checks: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     domains: dict[str, bool] = dataclasses.field(default_factory=dict)
     types: set[str] = dataclasses.field(default_factory=set)
     tables: set[str] = dataclasses.field(default_factory=set)
@@ -78,7 +81,8 @@ class Scene:
     def forget(self) -> None:
         """Names may mean something else from here on.  What makes findings, and does not prevent them, stays."""
         old = self.transaction
-        self.transaction, self.known = Transaction(not_valid=old.not_valid, enum_values=old.enum_values), Known()
+        self.transaction = Transaction(not_valid=old.not_valid, held=old.held, enum_values=old.enum_values)
+        self.known = Known()
 
     def older_than(self, major: int) -> bool:
         return self.server_version < major * 10_000
@@ -98,10 +102,10 @@ class Scene:
         return self.transaction.columns.get((table, column))
 
     def filled(self, table: str, column: str) -> bool:
-        return (table, column) in self.known.filled
+        return column in self.known.filled.get(table, ())
 
     def column_type(self, table: str, column: str) -> Type | None:
-        found = self.known.columns.get((table, column))
+        found = self.known.columns.get(table, {}).get(column)
         return found.type if found else None
 
     def may_be_constrained(self, kind: Type) -> bool | None:
@@ -116,35 +120,52 @@ class Scene:
 
     # --- learning ---
 
+    def hold(self, table: str, lock: str) -> None:
+        """The transaction has taken ``lock``, and keeps it."""
+        if keeps_writers_out(lock) and not self.alone and not self.new(table):
+            self.transaction.held.add(table)
+
     def make(self, group: str, name: str) -> None:
         if not self.alone:
             self.transaction.made.add((group, name))
 
     def add_column(self, table: str, column: Column) -> None:
-        self.known.columns[table, column.name] = column
+        self.known.columns.setdefault(table, {})[column.name] = column
         if column.not_null or column.primary:
-            self.known.filled.add((table, column.name))
+            self.fill(table, column.name)
+
+    def fill(self, table: str, *columns: str) -> None:
+        """They hold no NULL."""
+        self.known.filled.setdefault(table, set()).update(columns)
+
+    def unfill(self, table: str, column: str) -> None:
+        self.known.filled.get(table, set()).discard(column)
 
     def forget_column(self, table: str, column: str) -> None:
-        self.known.columns.pop((table, column), None)
-        self.known.filled.discard((table, column))
+        self.known.columns.get(table, {}).pop(column, None)
+        self.unfill(table, column)
         self.transaction.columns.pop((table, column), None)
         if column in self.known.keys.get(table, ()):
             del self.known.keys[table]
-        stale = [key for key, checked in self.known.checks.items() if key[0] == table and checked == column]
-        for key in stale:
-            del self.known.checks[key]
+        checks = self.known.checks.get(table, {})
+        for constraint in [name for name, checked in checks.items() if checked == column]:
+            del checks[constraint]
+
+    def forget_constraint(self, table: str, constraint: str) -> None:
+        """It may have been the one that proved a column to hold no NULL: only what the table's definition said is left."""
+        self.known.checks.get(table, {}).pop(constraint, None)
+        columns = self.known.columns.get(table, {}).values()
+        self.known.filled[table] = {column.name for column in columns if column.not_null or column.primary}
 
     def forget_table(self, table: str) -> None:
         """The name means another table from now on, or none."""
-        for column in [each[1] for each in (*self.known.columns, *self.known.filled) if each[0] == table]:
-            self.forget_column(table, column)
-        for key in [key for key in self.known.checks if key[0] == table]:
-            del self.known.checks[key]
-        self.known.keys.pop(table, None)
+        for known in (self.known.columns, self.known.filled, self.known.checks, self.known.keys):
+            known.pop(table, None)
         self.known.tables.discard(table)
         self.transaction.made.discard((RELATION, table))
         self.transaction.maybe.discard(table)
+        for key in [key for key in self.transaction.columns if key[0] == table]:
+            del self.transaction.columns[key]
 
     def add_constraint(self, table: str, constraint: Node) -> None:
         """What a constraint of ALTER TABLE or CREATE TABLE makes known."""
@@ -161,18 +182,18 @@ class Scene:
         elif kind == "CONSTR_PRIMARY" and constraint.keys:
             self._add_key(table, nodes.words(constraint.keys))
         if column and constraint.skip_validation:
-            self.known.checks[key] = column
+            self.known.checks.setdefault(table, {})[constraint.conname] = column
         elif column:
-            self.known.filled.add((table, column))
+            self.fill(table, column)
 
     def _add_key(self, table: str, columns: Iterable[str]) -> None:
         self.known.keys[table] = frozenset(columns)
-        self.known.filled.update((table, column) for column in self.known.keys[table])
+        self.fill(table, *self.known.keys[table])
 
     def validate(self, table: str, constraint: str) -> None:
-        column = self.known.checks.pop((table, constraint), "")
+        column = self.known.checks.get(table, {}).pop(constraint, "")
         if column:
-            self.known.filled.add((table, column))
+            self.fill(table, column)
 
     def learn(self, kind: str, node: Node) -> None:
         """What a statement makes known.  ALTER TABLE is learnt action by action, where it is judged."""
@@ -193,6 +214,8 @@ def _table(scene: Scene, node: Node) -> None:
         return
     scene.forget_table(name)
     scene.make(RELATION, name)
+    if node.relation.relpersistence == "t":
+        return  # it is gone with the session, and the name is another's again
     scene.known.tables.add(name)
     for element in (parse.inner(each) for each in node.table_elts):
         if element.kind == "column_def":
@@ -297,7 +320,7 @@ def _rename(scene: Scene, node: Node) -> None:
     if kind == "OBJECT_COLUMN":
         scene.forget_column(table, node.subname)
     elif kind == "OBJECT_TABCONSTRAINT":
-        scene.known.checks.pop((table, node.subname), None)
+        scene.known.checks.get(table, {}).pop(node.subname, None)
         scene.transaction.not_valid.discard((table, node.subname))
         scene.transaction.constraints.discard((table, node.subname))
     elif kind in (

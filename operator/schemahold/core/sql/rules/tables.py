@@ -15,11 +15,11 @@ from schemahold.core.sql.rules.effects import (
     ACCESS_SHARE,
     LATER,
     LOCKS,
-    SHARE,
     SHARE_ROW_EXCLUSIVE,
     SHARE_UPDATE_EXCLUSIVE,
     Effect,
     finding,
+    keeps_writers_out,
     quiet,
 )
 from schemahold.core.sql.rules.nodes import Node
@@ -86,6 +86,7 @@ def _created_with(element: parse.Tree, scene: Scene) -> Iterator[Effect]:
     elif element.kind == "constraint" and parse.word(element.node, "contype") == "CONSTR_FOREIGN":
         parent = nodes.relation(element.node.pktable)
     if parent and not scene.new(parent):
+        scene.hold(parent, SHARE_ROW_EXCLUSIVE)
         yield quiet(SHARE_ROW_EXCLUSIVE)
 
 
@@ -106,10 +107,12 @@ def create_as(node: Node, scene: Scene) -> Iterator[Effect]:
 
 def alter(node: Node, scene: Scene) -> Iterator[Effect]:
     """Each action in turn, for one may depend on the one before it."""
-    kind = parse.word(node, "objtype")
-    for command in (parse.inner(each).node for each in node.cmds):
-        action = Action(nodes.relation(node.relation), kind, command, scene)
+    kind, table = parse.word(node, "objtype"), nodes.relation(node.relation)
+    actions = [Action(table, kind, parse.inner(each).node, scene) for each in node.cmds]
+    # The strongest lock that an action needs is taken for all of them, so a gentle one stands behind the others.
+    for action in sorted(actions, key=lambda action: parse.word(action.command, "subtype") == "AT_ValidateConstraint"):
         for effect in _act(action):
+            scene.hold(table, effect.lock)
             # A foreign table has no rows here: nothing is scanned, rewritten or tested.
             if kind != "OBJECT_FOREIGN_TABLE" or not (effect.table or effect.rule == "add-column-not-null"):
                 yield effect
@@ -157,7 +160,7 @@ def _rewrite(action: Action, what: str, fix: str) -> Effect:
         ACCESS_EXCLUSIVE,
         breaks=f"{what} writes all of '{action.table}' anew while reads and writes wait.",
         fix=fix,
-        table=action.table,
+        table="" if action.object == "OBJECT_INDEX" else action.table,  # an index has no rows to count
     )
 
 
@@ -399,7 +402,8 @@ def lock(node: Node, scene: Scene) -> Iterator[Effect]:
     mode = LOCKS[node.mode]
     yield quiet(mode)
     names = (nodes.relation(parse.inner(each).node) for each in node.relations)
-    for name in names if LOCKS.index(mode) >= LOCKS.index(SHARE) else ():
+    for name in names if keeps_writers_out(mode) else ():
+        scene.hold(name, mode)
         if not scene.new(name):
             yield finding(
                 "lock-table",
