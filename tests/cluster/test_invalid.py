@@ -30,8 +30,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CRDS = ROOT / "crds"
 
+POD = {"gracePeriod": "60s", "startTimeout": "5m"}
+# Filled in only where the object is given; the rest always.
+GIVEN: dict[str, Any] = {
+    "run": {**POD, "logTail": True},
+    "sql": {
+        **POD, "outOfOrder": "refuse", "largeTable": 100000, "lockTimeout": "2s", "statementTimeout": "0s", "retryFor": "10m",
+    },
+}  # fmt: skip
 DEFAULTS: dict[str, Any] = {
-    "run": {"gracePeriod": "60s", "startTimeout": "5m", "logTail": True},
     "lock": {"timeout": "30s", "allowPooler": False},
     "retries": 3,
     "settle": "10s",
@@ -182,4 +189,14 @@ def with_defaults(spec: dict[str, Any]) -> dict[str, Any]:
     filled = copy.deepcopy(DEFAULTS)
     for key, value in spec.items():
         filled[key] = filled[key] | value if isinstance(filled.get(key), dict) else value
+    _fill_given(filled)
+    if "contract" in filled:
+        filled["contract"] = {"after": "10m", "approval": "Automatic", **filled["contract"]}
+        _fill_given(filled["contract"])
     return filled
+
+
+def _fill_given(where: dict[str, Any]) -> None:
+    for key, defaults in GIVEN.items():
+        if key in where:
+            where[key] = {**defaults, **where[key]}
