@@ -1,37 +1,45 @@
 # `make` lists what there is. Everything a target needs, it installs into .venv/ or into a cache outside the checkout.
 PYTHON ?= python3
 BIN := .venv/bin
-# A kube context of your own instead of the local cluster: make demo CONTEXT=kind-kind
-export SCHEMAHOLD_CONTEXT := $(CONTEXT)
+# A kube context of your own instead of the local cluster: make demo CONTEXT=kind-kind. README.md has what it needs.
+export SCHEMAHOLD_CONTEXT := $(or $(CONTEXT),$(SCHEMAHOLD_CONTEXT))
+# The demo's own, which it makes anew: make demo NAMESPACE=x. Only when asked for: a shell may have a NAMESPACE for other things.
+DEMO_NAMESPACE := $(if $(findstring command,$(origin NAMESPACE)),$(NAMESPACE),demo)
 # How many stories run side by side; most of their time is waiting.
 STORIES ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit database stories cluster cluster-down image install generate lock bench
+.PHONY: help demo test check exhaustive database stories cluster cluster-down image install generate lock bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## a real cluster, a shop, a migration that holds its rollout: watch it (CONTEXT=... for your own cluster)
 	$(PYTHON) -m tests.cluster.prepare --only-shop
-	$(BIN)/python -m examples.demo
+	$(BIN)/python -m examples.demo --namespace $(DEMO_NAMESPACE)
 
-test: check database stories ## everything: lint, types, unit, real Postgres, stories on a real cluster
+test: check exhaustive database stories ## everything: lint, types, unit, real Postgres, stories on a real cluster
 
 check: .venv/.installed ## lint, types and unit tests: under a minute
 	$(BIN)/ruff check operator tests examples
 	$(BIN)/ruff format --check operator tests examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
-	$(BIN)/pytest tests/unit -n 2 -q
+	$(BIN)/pytest tests/unit -n 2 -q -m "not exhaustive"
+
+exhaustive: .venv/.installed
+	$(BIN)/pytest tests/unit -n 2 -q -m exhaustive
 
 database: .venv/.installed ## the ledger, lock and gate on a real Postgres
 	$(BIN)/pytest tests/database -n 2 -q
 
+# The stories go where KUBECONFIG points. Whatever it says in this shell, they get the cluster that was prepared.
 stories: .venv/.installed ## the stories on a real cluster, brought up if need be
 	$(PYTHON) -m tests.cluster.prepare
-	$(BIN)/pytest tests/cluster -n $(STORIES) -q -m "not alone"
-	$(BIN)/pytest tests/cluster -q -m alone
+	file=$$(mktemp) && trap 'rm -f "$$file"' EXIT HUP INT TERM && \
+	  $(PYTHON) -m tests.cluster.prepare --kubeconfig > "$$file" && export KUBECONFIG="$$file" && \
+	  $(BIN)/pytest tests/cluster -n $(STORIES) -q -m "not alone" && \
+	  $(BIN)/pytest tests/cluster -q -m alone
 
 cluster: ## start the local cluster (kubeconfig: .cluster/kubeconfig)
 	$(PYTHON) -m tests.cluster.local up
@@ -55,7 +63,7 @@ lock: .venv/.installed ## the pinned requirements, from requirements/*.in
 
 bench: .venv/.installed ## what docs/measurements.md says, measured again on the local cluster
 	$(PYTHON) -m tests.cluster.prepare --only-shop
-	$(BIN)/python -m tests.perf.bench
+	KUBECONFIG="$(CURDIR)/.cluster/kubeconfig" $(BIN)/python -m tests.perf.bench
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -321,3 +321,9 @@ def test_what_the_expand_run_counted_is_remembered() -> None:
     found = look(raw, deployment("v2", "v1"), jobs=[make.job(1, inputs="i")], pods=[pod], files=FILES)
     status = make.status_of(make.decided(found), found)
     assert status.contract is not None and (status.contract.version, status.contract.files) == ("v2", 2)
+
+
+def test_without_files_there_is_nothing_to_skip() -> None:
+    for files, told in ((0, 0), (1, 2)):
+        found = look(sql_shop({"files": files}, version="v3"), deployment("v3", "v2"), files=FILES, app_pods=[NEW])
+        assert [one.reason for one in make.decided(found).events].count("ContractSkipped") == told

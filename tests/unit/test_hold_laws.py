@@ -106,6 +106,7 @@ def test_idempotent_under_reinvocation(outcomes: Outcomes) -> None:
         assert again == outcome.state, (write, outcome.state, again)
 
 
+@pytest.mark.exhaustive
 def test_the_write_of_what_is_stored_changes_nothing(outcomes: Outcomes) -> None:
     """By whomever: else Flux and Argo CD would see a drift."""
     for write, outcome in outcomes:

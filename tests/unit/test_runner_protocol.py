@@ -451,6 +451,7 @@ def test_one_fault_at_every_step(fault: str) -> None:
                 assert [row.state for row in model.database.rows] == [wanted]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", FAULTS)
 def test_two_faults_at_every_pair_of_steps(first: str) -> None:
     for second in FAULTS:

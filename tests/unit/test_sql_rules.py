@@ -102,7 +102,7 @@ def test_every_rule_has_a_case() -> None:
     """In the corpus or in the sequences below; so whoever removes a rule hears of it."""
     used = {rule for case in CASES for rule in case.rules}
     elsewhere = {"enum-value-used", "unknown-statement", "unused-allow"}
-    assert used | elsewhere == set(rules.catalogue())
+    assert used | elsewhere == set(rules.all_rules())
     assert not used & elsewhere
 
 
@@ -120,7 +120,7 @@ def test_findings_are_as_the_catalogue_says() -> None:
 
 
 def test_the_catalogue() -> None:
-    for name, rule in rules.catalogue().items():
+    for name, rule in rules.all_rules().items():
         assert rule.name == name
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
         assert rule.sentence.endswith(".")

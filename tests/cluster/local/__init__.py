@@ -26,6 +26,7 @@ What a cluster is, and which module owns it:
     tunables       the kernel settings that a kubelet changes, put back by the last cluster to go
     storage        whether overlays work here
     leftovers      finding and removing every trace, also of a cluster that was killed
+    health         what ails a cluster, and whether it must be replaced for it
     cluster        up, down, status: the order of things
     dns            CoreDNS, so that Services have names
     images         building images without an engine, and importing them
@@ -35,6 +36,7 @@ What a cluster is, and which module owns it:
     recipes        the images of this project
     buildah        the tool that builds them
     context        the way out: SCHEMAHOLD_CONTEXT=<kube context> uses a cluster of the user's
+    installation   what is installed of schemahold there, and whether it may be touched
 
 Everything of a cluster lies in `<checkout>/.cluster/`, except its sockets, state and mounts, which lie in
 `/run/<name>/` (a socket's path may be 107 bytes long, a checkout's may be longer). Two checkouts never meet.

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import binaries, cluster, context, images, recipes
+from . import binaries, cluster, context, health, images, recipes
 from .failure import Failure
 from .layout import Layout
 
@@ -15,7 +15,7 @@ def main() -> int:
     try:
         return _run(words.command, words.name)
     except KeyboardInterrupt:
-        print("stopped half way; the next `up` starts afresh", file=sys.stderr)
+        print("stopped; what was not finished, the next `up` starts afresh", file=sys.stderr)
         return 130
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
@@ -57,7 +57,7 @@ def _run(command: str, name: str) -> int:
     elif command == "image":
         print(recipes.image(name).archive)
     elif command == "load":
-        images.load(recipes.image(name) if name in recipes.RECIPES else images.latest(name))
+        _load(name)
     else:
         print(binaries.path(name))
     return 0
@@ -69,9 +69,16 @@ def _show_use(layout: Layout) -> None:
     print(f"export PATH={binaries.path('kubectl').parent}:{binaries.path('helm').parent}:$PATH")
 
 
+def _load(name: str) -> None:
+    if context.elsewhere(name):
+        print(f"{context.variable(name)}={context.elsewhere(name)}: the nodes of {context.chosen()} pull it from there")
+    else:
+        images.load(recipes.image(name) if name in recipes.RECIPES else images.latest(name))
+
+
 def _status() -> int:
     layout = Layout()
-    complaint = cluster.ailment(layout)
+    complaint = health.ailment(layout)
     print(f"{layout.name} at {layout.server}: {complaint or 'healthy'}")
     return 1 if complaint else 0
 

@@ -31,10 +31,15 @@ class Module:
         return MODULES / self.name
 
     @property
-    def home(self) -> Path:
+    def identity(self) -> str:
+        """The same wherever the cache is."""
         files = sorted(file for file in self.source.iterdir() if file.is_file())
         parts: list[str | Path] = [*files, self.ldflags, self.tags, *self.packages.values()]
-        return cache.folder() / "bin" / f"{self.name}-{cache.digest(parts)}"
+        return f"{self.name}-{cache.digest(parts)}"
+
+    @property
+    def home(self) -> Path:
+        return cache.folder() / "bin" / self.identity
 
 
 def _kubernetes() -> Module:
@@ -71,6 +76,11 @@ def path(binary: str) -> Path:
 def place(binary: str) -> Path:
     """Where a binary lies, or will lie once it is built."""
     return _module(binary).home / binary
+
+
+def identity(binary: str) -> str:
+    """What it was built from."""
+    return _module(binary).identity
 
 
 def _module(binary: str) -> Module:

@@ -1,17 +1,21 @@
 """up, down and status of a checkout's cluster."""
 
+import fcntl
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import (
     binaries,
-    cache,
     cgroups,
     client,
     components,
     credentials,
     dns,
+    health,
     images,
     leftovers,
     network,
@@ -24,7 +28,7 @@ from . import (
 )
 from .commands import CLEAN, run
 from .failure import Failure
-from .layout import NODE, Layout
+from .layout import Layout
 from .progress import say
 
 PATIENCE = 90.0
@@ -32,28 +36,23 @@ _LOG_TAIL = 15
 
 
 def up(layout: Layout | None = None) -> Layout:
-    """A healthy cluster is taken as it is; anything less is removed and built anew."""
+    """A cluster whose processes live is taken as it is; one that is broken, unfinished or of other settings is replaced."""
     layout = layout or Layout()
     packages.need_root()
-    with cache.lock(layout.name):
-        complaint = ailment(layout)
-        if not complaint:
+    with _alone(layout):
+        if reason := health.flaw(layout):
+            _replace(layout, reason)
+        else:
+            _await(layout)
+            credentials.ensure_kubeconfig(layout)
             say("the cluster is up")
-            return layout
-        if leftovers.exist(layout):
-            say(f"removing what is left of a cluster: {complaint}")
-            leftovers.clear(layout)
-        tunables.remember()
-        packages.ensure(packages.CLUSTER)
-        binaries.ensure()
-        _create(layout)
     return layout
 
 
 def down(layout: Layout | None = None) -> None:
     layout = layout or Layout()
     packages.need_root()
-    with cache.lock(layout.name):
+    with _alone(layout):
         if not leftovers.exist(layout):
             say("there is no cluster")
             return
@@ -62,44 +61,43 @@ def down(layout: Layout | None = None) -> None:
         say(f"the cluster is gone ({killed} processes ended)")
 
 
-def ailment(layout: Layout) -> str:
-    """Why the cluster cannot be used as it is; empty when it can."""
-    if not (layout.folder / "stamp").exists():
-        return "it was never finished" if leftovers.exist(layout) else "there is none"
-    if dead := processes.dead(layout, components.ALL):
-        return f"not running: {', '.join(dead)}"
-    if (layout.folder / "stamp").read_text() != _stamp(layout):
-        return "it was started with other settings or versions"
-    for what, test in _CHECKS.items():
-        if not test(layout):
-            return f"{what} is not ready"
-    return ""
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """One `up` or `down` of a checkout at a time. Not a lock in the cache: two of them may use different caches."""
+    folder = os.open(layout.checkout, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
-def _stamp(layout: Layout) -> str:
-    commands = components.commands(layout).values()
-    return cache.digest([*settings.files(layout, "").values(), *(word for words in commands for word in words)])
+def _await(layout: Layout) -> None:
+    """Its processes live, so what is in it may be dear to somebody: a look that fails is repeated, and at last told,
+    but the cluster stays."""
+    give_up = time.monotonic() + PATIENCE
+    told = False
+    while seen := health.unready(layout):
+        if time.monotonic() > give_up:
+            raise Failure(
+                f"the cluster is running, but for {PATIENCE:.0f} s now {seen}. It stays as it is: its logs are in "
+                f"{layout.logs}, `make cluster-down` removes it, and `make cluster` then starts a new one"
+            )
+        if not told:
+            say(f"the cluster is running, but {seen}: looking again for up to {PATIENCE:.0f} s")
+            told = True
+        time.sleep(0.5)
 
 
-def _node_ready(layout: Layout) -> bool:
-    return client.condition(client.get_object(layout, f"/api/v1/nodes/{NODE}"), "Ready")
-
-
-def _dns_ready(layout: Layout) -> bool:
-    return client.condition(client.get_object(layout, dns.DEPLOYMENT), "Available")
-
-
-def _account_there(layout: Layout) -> bool:
-    """Without it no pod can be created in the namespace `default`."""
-    return bool(client.get_object(layout, "/api/v1/namespaces/default/serviceaccounts/default"))
-
-
-_CHECKS: dict[str, Callable[[Layout], bool]] = {
-    "the API server": client.ready,
-    "the node": _node_ready,
-    "the service account": _account_there,
-    "DNS": _dns_ready,
-}
+def _replace(layout: Layout, reason: str) -> None:
+    # Before anything is removed: a build that fails shall not cost a cluster.
+    packages.ensure(packages.CLUSTER)
+    binaries.ensure()
+    if leftovers.exist(layout):
+        say(f"removing this checkout's cluster, with all that is in it, to start a new one: {reason}")
+        leftovers.clear(layout)
+    tunables.remember()
+    _create(layout)
 
 
 def _create(layout: Layout) -> None:
@@ -114,15 +112,15 @@ def _create(layout: Layout) -> None:
     credentials.create(layout)
     settings.write(layout, settings.files(layout, snapshotter))
     _start(layout, components.FIRST)
-    _wait(layout, "containerd", lambda it: it.containerd_socket.exists())
+    _wait(layout, "containerd", lambda it: "" if it.containerd_socket.exists() else f"no {it.containerd_socket}")
     for image in needed:
         images.load(image, layout)
-    _wait(layout, "the API server", client.ready)
+    _wait(layout, "the API server", client.unready)
     _start(layout, components.SECOND)
     client.kubectl(layout, "create", "--filename", "-", stdin=dns.manifest())
-    for what, test in _CHECKS.items():
-        _wait(layout, what, test)
-    (layout.folder / "stamp").write_text(_stamp(layout))
+    for what, look in health.CHECKS.items():
+        _wait(layout, what, look)
+    (layout.folder / "stamp").write_text(json.dumps(health.identity(layout), indent=2) + "\n")
 
 
 def _start(layout: Layout, names: tuple[str, ...]) -> None:
@@ -133,14 +131,14 @@ def _start(layout: Layout, names: tuple[str, ...]) -> None:
         processes.start(layout, name, commands[name], {"PATH": path})
 
 
-def _wait(layout: Layout, what: str, test: Callable[[Layout], bool]) -> None:
+def _wait(layout: Layout, what: str, look: Callable[[Layout], str]) -> None:
     give_up = time.monotonic() + PATIENCE
-    while not test(layout):
+    while seen := health.seen(layout, look):
         started = [pid.name for pid in layout.pids.iterdir()]
         if dead := processes.dead(layout, started):
             raise Failure(f"{dead[0]} ended:\n{_tail(layout, dead[0])}")
         if time.monotonic() > give_up:
-            raise Failure(f"{what} is not ready after {PATIENCE:.0f} s; see {layout.logs}")
+            raise Failure(f"{what} is not ready after {PATIENCE:.0f} s ({seen}); see {layout.logs}")
         time.sleep(0.1)
     say(f"{what} is ready")
 

@@ -82,9 +82,19 @@ def kubeconfig(layout: Layout, component: str) -> Path:
 
 
 def token(layout: Layout) -> str:
-    """The admin's."""
-    config = json.loads(layout.kubeconfig.read_text())
-    return str(config["users"][0]["user"]["token"])
+    """The admin's. Not from the kubeconfig: that file is the user's, and kubectl writes it anew in another format."""
+    path = layout.credentials / "tokens.csv"
+    with path.open(newline="") as file:
+        for found, _, component, *_ in csv.reader(file):
+            if component == "admin":
+                return found
+    raise ValueError(f"{path} has no token for admin")
+
+
+def ensure_kubeconfig(layout: Layout) -> None:
+    """What the user made of it stays; only a lost one is written again."""
+    if not layout.kubeconfig.exists():
+        _write_kubeconfig(layout, layout.kubeconfig, USERS["admin"].name, token(layout))
 
 
 def _write_kubeconfig(layout: Layout, path: Path, user: str, token: str) -> None:

@@ -60,8 +60,8 @@ def latest(tag: str) -> Image:
 
 def load(image: Image, layout: Layout | None = None) -> None:
     """Makes the image known to the cluster under its tag; pods need `imagePullPolicy: IfNotPresent` or `Never`."""
-    if chosen := context.chosen():
-        return context.load(chosen, image.tag)
+    if context.chosen():
+        return context.load(image.tag, image.archive)
     layout = layout or Layout()
     if _loaded(layout, image):
         return None

@@ -107,6 +107,15 @@ def _shop(version: str) -> Callable[[], Image]:
     return lambda: based(_EXAMPLES / "shop", f"shop:{version}", VERSION=version)
 
 
+def _customers(version: str) -> Callable[[], Image]:
+    return lambda: build(
+        _EXAMPLES / "customers",
+        f"customers:{version}",
+        # The archive, because the storage may be emptied, or know another checkout's image by that tag.
+        build_args={"BASE": f"docker-archive:{_shop('v1')().archive}", "VERSION": version},
+    )
+
+
 def _node_shop() -> Image:
     # npm knows nothing of the settings for pip and apt that a build gets.
     return based(_EXAMPLES / "node-shop", "node-shop:v1", NODE_EXTRA_CA_CERTS="/run/host-ca.crt")
@@ -126,6 +135,8 @@ RECIPES: dict[str, Callable[[], Image]] = {
     "shop-v2": _shop("v2"),
     "shop-v3": _shop("v3"),
     "shop-v4": _shop("v4"),
+    "customers-v1": _customers("v1"),
+    "customers-v2": _customers("v2"),
     "node-shop": _node_shop,
     "no-shell": _no_shell,
 }
