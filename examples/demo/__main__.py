@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.text import Text
 
 from . import story, view
+from .acts import ACTS, Act
 from .checks import Check
 from .cluster import Cluster, Trouble, kubectl_path
-from .snapshot import Snapshot
-from .story import ACTS, Act, Story
+from .snapshot import CUSTOMERS, SHOP, Snapshot
+from .story import Story
 from .view import Scene
 from .watch import Watch
 
@@ -29,7 +30,8 @@ HOW = {
 }
 NEEDS = """\
 Your own cluster, context {context}. It needs Kubernetes 1.36 or later, rights to create the namespace {namespace}, and
-images that its nodes can pull: the operator's (IMAGE), {shop}:v1 to v4 (SHOP_IMAGE) and {postgres} (POSTGRES_IMAGE)."""
+images that its nodes can pull: the operator's (IMAGE), {shop}:v1 to v4 (SHOP_IMAGE), {customers}:v1 and v2
+(CUSTOMERS_IMAGE) and {postgres} (POSTGRES_IMAGE)."""
 
 
 def main() -> int:
@@ -49,25 +51,27 @@ def _words() -> argparse.Namespace:
     described = "Hold, Job, release: seen on a real cluster."
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=described)
     context = os.environ.get("SCHEMAHOLD_CONTEXT", "")
-    shop = os.environ.get("SHOP_IMAGE") or "shop"
+    shop, customers = (os.environ.get(f"{app.upper()}_IMAGE") or app for app in (SHOP, CUSTOMERS))
     parser.add_argument("--context", default=context, help="of your kubeconfig (default: the local cluster)")
     parser.add_argument("--namespace", default="demo", help="made anew (default: demo)")
     parser.add_argument("--fast", action="store_true", help="without time for reading")
     parser.add_argument("--shop-image", default=shop, help="repository of the shop's images")
+    parser.add_argument("--customers-image", default=customers, help="repository of the customers' images")
     parser.add_argument("--postgres-image", default=os.environ.get("POSTGRES_IMAGE") or "postgres:17")
     return parser.parse_args()
 
 
 def _run(words: argparse.Namespace, console: Console) -> int:
+    images = {SHOP: words.shop_image, CUSTOMERS: words.customers_image}
     if words.context:
-        names = {"shop": words.shop_image, "postgres": words.postgres_image}
-        console.print(NEEDS.format(context=words.context, namespace=words.namespace, **names), style=view.QUIET)
+        names = {**images, "context": words.context, "namespace": words.namespace, "postgres": words.postgres_image}
+        console.print(NEEDS.format(**names), style=view.QUIET)
     cluster = Cluster(words.namespace, words.context)
     _ensure_installed(cluster)
     with _watching(cluster) as watch:
         pace = story.FAST if words.fast else story.Pace()
         stage = Terminal(console) if console.is_terminal else Lines(console)
-        told = Story(cluster, watch, stage, pace, words.shop_image, words.postgres_image)
+        told = Story(cluster, watch, stage, pace, images, words.postgres_image)
         with console.status("a fresh namespace, Postgres in it"):
             told.prepare()
         results, last = told.play()
@@ -150,13 +154,14 @@ def _scene(act: Act, results: list[Check], doing: str = "") -> Scene:
     return Scene(act.number, len(ACTS), act.title, act.text, doing, results)
 
 
-def _conclude(console: Console, cluster: Cluster, results: list[Check], last: Snapshot) -> None:
+def _conclude(console: Console, cluster: Cluster, results: list[Check], last: list[Snapshot]) -> None:
     console.print()
     console.print(view.table(results))
     console.print(view.totals(last))
     console.print(view.closing(results))
-    if not last.status.ready:
-        console.print(Text(f"the status says {last.status.reason}: {last.status.message}"))
+    for one in last:
+        if not one.status.ready:
+            console.print(Text(f"the status of {one.app} says {one.status.reason}: {one.status.message}"))
     busy, processors = os.getloadavg()[0], os.cpu_count() or 1
     if not cluster.context and not all(check.ok for check in results) and busy > 2 * processors:
         load = f"this machine's load average is {busy:.0f} on {processors} processors"
@@ -176,7 +181,7 @@ def _look_around(cluster: Cluster) -> Iterator[str]:
         if not shutil.which("kubectl"):
             yield f"  alias kubectl={kubectl_path('')}"
     yield f"  {kubectl} get smig,deploy,jobs,pods"
-    yield f"  {kubectl} describe smig shop"
+    yield f"  {kubectl} describe smig shop customers"
     yield f"  {kubectl} logs job/shop-3 -c migrate"
     yield f"  {kubectl} exec postgres-0 -- psql -U shop -c 'table schemahold.ledger'"
     yield "Take it down:"

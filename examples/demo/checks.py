@@ -89,7 +89,7 @@ def old_serves(looks: Looks) -> Check:
 
     Pods of the version before may still answer while they drain.
     """
-    held = looks.unfinished() or looks.since[:1]
+    held = looks.unfinished() or [look for look in looks.since if look.deployment.held] or looks.since[:1]
     fewest = min(look.pods_of(looks.old).live for look in held)
     first, last = looks.before.traffic, held[-1].traffic
     answers = {name for name, n in last.versions.items() if n > first.versions.get(name, 0)}
@@ -129,10 +129,19 @@ def no_row(looks: Looks) -> Check:
 
 def status_says_why(looks: Looks) -> Check:
     """The database's own words reach the status."""
+    return _status_names(looks, "orders_reference_key", "message")
+
+
+def status_says_floor(looks: Looks) -> Check:
+    """The oldest version that may run now."""
+    return _status_names(looks, f"the oldest version to go to is '{looks.old}'", looks.old)
+
+
+def _status_names(looks: Looks, words: str, what: str) -> Check:
     status = looks.last.status
-    why = "orders_reference_key" in status.message
-    seen = f"{'stalled' if status.stalled else status.reason or 'nothing'}, {'message' if why else 'no message'}"
-    return looks.check("status says why", "stalled, message", seen)
+    how = "stalled" if status.stalled else status.reason or "nothing"
+    seen = f"{how}, {what if words in status.message else 'no word of it'}"
+    return looks.check("status says why", f"stalled, {what}", seen)
 
 
 def still_held(looks: Looks) -> Check:
@@ -155,13 +164,60 @@ def released_at_once(looks: Looks) -> Check:
     return looks.check("released", "by itself", seen, took is not None)  # no limit: a busy machine is no failure
 
 
-def of_all(last: Snapshot, starts: Mapping[str, int], versions: Sequence[str]) -> list[Check]:
-    """About the whole demo; act 0."""
-    traffic = last.traffic
-    failed = f"{traffic.failed} of {traffic.answered + traffic.failed}"
+# The contract
+
+
+def contract_waits(looks: Looks) -> Check:
+    """For a pod of the old version, which it names."""
+    found = [look.status.contract for look in looks.since if look.status.contract.reason == "WaitingForPods"]
+    named = any(f"(version '{looks.old}'" in one.message for one in found)
+    seen = f"for a pod of {looks.old}" if named else looks.last.status.contract.reason or "nothing said"
+    return looks.check("contract waits", f"for a pod of {looks.old}", seen)
+
+
+def column_is_there(looks: Looks) -> Check:
+    return _column(looks, "there")
+
+
+def column_is_gone(looks: Looks) -> Check:
+    return _column(looks, "gone")
+
+
+def _column(looks: Looks, wanted: str) -> Check:
+    seen = {True: "there", False: "gone", None: "no table"}[looks.last.has_legacy_name]
+    return looks.check("column legacy_name", wanted, seen)
+
+
+def dropped_after_last_pod(looks: Looks) -> Check:
+    """A look reads pods first, so a look without the column is compared with the pods of the next one."""
+    pairs = itertools.pairwise(looks.since)
+    most = max((two.pods_of(looks.old).total for one, two in pairs if one.has_legacy_name is False), default=None)
+    seen = "not dropped" if most is None else f"{most} pods of {looks.old}"
+    return looks.check("left after the drop", f"0 pods of {looks.old}", seen)
+
+
+def contracted(looks: Looks) -> Check:
+    contract, row = looks.last.status.contract, looks.last.row_of(looks.version, "contract")
+    seen = f"{'done' if contract.done else contract.reason or 'nothing said'}, {row.state if row else 'no row'}"
+    return looks.check(f"contract of {looks.version}", "done, succeeded", seen)
+
+
+def no_second_run(looks: Looks) -> Check:
+    """A version that was applied before is asked about, and not run again."""
+    rows = sum(1 for row in looks.last.rows if (row.version, row.phase) == (looks.version, "expand"))
+    return looks.check(f"runs of {looks.version}, ever", "1", str(rows))
+
+
+# The whole demo; act 0
+
+
+def requests(last: Snapshot) -> Check:
+    failed = f"{last.traffic.failed} of {last.traffic.answered + last.traffic.failed}"
+    return Check(0, f"{last.app}: requests failed", "0", failed, last.traffic.failed == 0 < last.traffic.answered)
+
+
+def starts(counted: Mapping[str, int], versions: Sequence[str]) -> Check:
+    """``counted``: how often each version's migration began, as the shop's own tool wrote it down."""
     wanted = " ".join(f"{version}:1" for version in versions)
-    seen = " ".join(f"{version}:{n}" for version, n in sorted(starts.items())) or "none"
-    return [
-        Check(0, "requests failed", "0", failed, traffic.failed == 0 < traffic.answered),
-        Check(0, "migrations started", wanted, seen, seen == wanted),
-    ]
+    seen = " ".join(f"{version}:{n}" for version, n in sorted(counted.items())) or "none"
+    return Check(0, "shop: migrations started", wanted, seen, seen == wanted)

@@ -1,7 +1,7 @@
-"""A pod in the cluster that asks the shop for its orders all the time, and counts.
+"""A pod in the cluster that asks an application all the time, and counts.
 
-It counts from the shop's first answer on: before that there is no shop to ask.  Every request is a connection of its own,
-as a new customer's is, so a pod that leaves too early or starts too early is noticed.
+It counts from the first answer on: before that there is nobody to ask.  Every request is a connection of its own, as a new
+customer's is, so a pod that leaves too early or starts too early is noticed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import json
 from .cluster import Cluster, Json
 from .snapshot import Traffic
 
-NAME = "probe"
 SCRIPT = """
-import collections, json, time, urllib.error, urllib.request
+import collections, json, sys, time, urllib.error, urllib.request
 
 counted = {"answered": 0, "failed": 0, "versions": collections.Counter(), "last_failure": ""}
 told = 0.0
 while True:
     began = time.monotonic()
     try:
-        with urllib.request.urlopen("http://shop/", timeout=30) as reply:
+        with urllib.request.urlopen(f"http://{sys.argv[1]}/", timeout=30) as reply:
             version = json.load(reply)["version"]
         counted["answered"] += 1
         counted["versions"][version] += 1
@@ -34,27 +33,31 @@ while True:
     if time.monotonic() - told > 0.25:
         print(json.dumps(counted), flush=True)
         told = time.monotonic()
-    time.sleep(0.05)
+    time.sleep(0.05 if counted["answered"] else 0.5)
 """
 
 
-def manifest(image: str) -> Json:
-    """``image``: any with Python."""
+def name(app: str) -> str:
+    return f"probe-{app}"
+
+
+def manifest(app: str, image: str) -> Json:
+    """``app``: whose Service it asks; ``image``: any with Python."""
     container = {
         "name": "probe",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", SCRIPT],
+        "command": ["python", "-c", SCRIPT, app],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"terminationGracePeriodSeconds": 0, "securityContext": security, "containers": [container]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name(app)}, "spec": spec}
 
 
-def counted(cluster: Cluster) -> Traffic:
+def counted(cluster: Cluster, app: str) -> Traffic:
     """Its last count; the lines between are failures, for whoever reads the log."""
-    log = cluster.read(f"/api/v1/namespaces/{cluster.namespace}/pods/{NAME}/log?tailLines=9").decode()
+    log = cluster.read(f"/api/v1/namespaces/{cluster.namespace}/pods/{name(app)}/log?tailLines=9").decode()
     counts = [line for line in log.splitlines() if line.startswith("{")]
     return Traffic(**json.loads(counts[-1])) if counts else Traffic()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-CONTAINERS = ("lock", "gate", "migrate")
+CONTAINERS = ("lock", "gate", "shell", "files", "migrate")  # of a Job; each has some of them
+SHOP, CUSTOMERS = "shop", "customers"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +54,19 @@ class Attempt:
     job: str
     version: str
     containers: tuple[Container, ...] = ()
+    phase: str = "expand"
 
     def container(self, name: str) -> Container:
         return next((one for one in self.containers if one.name == name), Container(name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """The condition ``Contracted``; ``reason`` is "" where there is no contract."""
+
+    done: bool = False
+    reason: str = ""
+    message: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Status:
     reason: str = ""
     message: str = ""
     current: bool = False
+    contract: Contract = Contract()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +100,7 @@ class Row:
     state: str
     exit_code: int | None
     pod: str
+    phase: str = "expand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +115,13 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """``seconds``: since the demo began. What is read first is oldest: pods before the ledger, the probe last."""
+    """``seconds``: since the demo began. What is read first is oldest: pods before the database, the probe last.
+
+    ``app``: which application it is of; ``has_legacy_name``: whether its table still has that column, None without one.
+    """
 
     seconds: float = 0.0
+    app: str = SHOP
     deployment: Deployment = Deployment()
     replica_sets: tuple[ReplicaSet, ...] = ()
     pods: Mapping[str, Pods] = dataclasses.field(default_factory=dict)
@@ -114,16 +131,17 @@ class Snapshot:
     lock: Lock | None = None
     rows: tuple[Row, ...] = ()
     traffic: Traffic = Traffic()
+    has_legacy_name: bool | None = None
 
     def pods_of(self, version: str) -> Pods:
         return self.pods.get(version, Pods())
 
-    def row_of(self, version: str) -> Row | None:
+    def row_of(self, version: str, phase: str = "expand") -> Row | None:
         """The last one."""
-        return next((row for row in reversed(self.rows) if row.version == version), None)
+        return next((row for row in reversed(self.rows) if (row.version, row.phase) == (version, phase)), None)
 
     def succeeded(self, version: str) -> bool:
-        return any(row.version == version and row.state == "succeeded" for row in self.rows)
+        return any((row.version, row.phase, row.state) == (version, "expand", "succeeded") for row in self.rows)
 
     def rolled_out(self, version: str) -> bool:
         """Every replica has this version and is ready, and the status says so."""

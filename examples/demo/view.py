@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .checks import Check
-from .snapshot import CONTAINERS, Container, ReplicaSet, Row, Snapshot
+from .snapshot import Attempt, Container, ReplicaSet, Row, Snapshot, Status
 
 WELL, BUSY, WAITS, BAD, QUIET = "green", "cyan", "yellow", "red", "bright_black"
 STATES = {"done": ("✓", WELL), "running": ("▸", BUSY), "waiting": ("·", QUIET), "failed": ("✗", BAD)}
@@ -85,8 +85,8 @@ def _boxes(now: Snapshot, width: int, body: int) -> Table:
     grid.add_column(width=width - left)
     pairs = [
         (
-            _box("Deployment shop", _deployment(now)),
-            _box("SchemaMigration shop", _status(now, width - left, body), wraps=True),
+            _box(f"Deployment {now.app}", _deployment(now)),
+            _box(f"SchemaMigration {now.app}", _status(now, width - left, body), wraps=True),
         ),
         (_box(_job_title(now), _job(now)), _box("Database", _database(now, body))),
     ]
@@ -147,8 +147,17 @@ def _status(now: Snapshot, width: int, body: int) -> list[Text]:
         return [Text("no status yet", QUIET)]
     colour = WELL if status.ready else BAD if status.stalled else WAITS
     word = "Stalled" if status.stalled else f"Ready={status.ready}"
-    head = Text.assemble((f"{word}  {status.reason}", f"bold {colour}"), (f"  {status.version}", QUIET))
-    return [head, Text(clip(status.message, (width - 4) * (body - 1), width - 4))]
+    lines = [Text.assemble((f"{word}  {status.reason}", f"bold {colour}"), (f"  {status.version}", QUIET))]
+    if status.contract.reason:
+        lines.append(_contract(status))
+    waits = status.ready and status.contract.reason and not status.contract.done
+    message = status.contract.message if waits else status.message
+    return [*lines, Text(clip(message, (width - 4) * (body - len(lines)), width - 4))]
+
+
+def _contract(status: Status) -> Text:
+    done = status.contract.done
+    return Text(f"Contracted={done}" + ("" if done else f"  {status.contract.reason}"), WELL if done else WAITS)
 
 
 def clip(message: str, room: int, line: int) -> str:
@@ -165,13 +174,17 @@ def clip(message: str, room: int, line: int) -> str:
 
 
 def _job_title(now: Snapshot) -> str:
-    return f"Job {now.attempt.job} to {now.attempt.version}" if now.attempt else "Job"
+    return f"Job {now.attempt.job} {_purpose(now.attempt)}" if now.attempt else "Job"
+
+
+def _purpose(attempt: Attempt) -> str:
+    return f"to {attempt.version}" if attempt.phase == "expand" else f"contract of {attempt.version}"
 
 
 def _job(now: Snapshot) -> list[Text]:
     if now.attempt is None:
         return [Text("none yet", QUIET)]
-    return [_container(now.attempt.container(name)) for name in CONTAINERS]
+    return [_container(one) for one in now.attempt.containers]
 
 
 def _container(one: Container) -> Text:
@@ -196,7 +209,11 @@ def _database(now: Snapshot, body: int) -> list[Text]:
 def _row(row: Row, margin: str) -> Text:
     code = "" if row.exit_code is None else f"  exit {row.exit_code}"
     state = (row.state, ROWS.get(row.state, QUIET))
-    return Text.assemble(margin, (f"{row.id} ", QUIET), f"{row.version} ", state, (code, QUIET))
+    return Text.assemble(margin, (f"{row.id} ", QUIET), f"{_run(row)} ", state, (code, QUIET))
+
+
+def _run(row: Row) -> str:
+    return row.version if row.phase == "expand" else f"{row.version} contract"
 
 
 # Below the boxes
@@ -205,7 +222,7 @@ def _row(row: Row, margin: str) -> Text:
 def _traffic(now: Snapshot) -> Text:
     traffic = now.traffic
     if not traffic.answered:
-        return Text(" requests  none answered yet: there is no shop", QUIET)
+        return Text(f" requests  none answered yet: nobody serves {now.app}", QUIET)
     by = "  ".join(f"{version} {n}" for version, n in sorted(traffic.versions.items()))
     failed = Text(f"{traffic.failed} failed", BAD if traffic.failed else WELL)
     return Text.assemble(" requests  ", (f"{traffic.answered} answered", WELL), (f" ({by})  ", QUIET), failed)
@@ -253,11 +270,13 @@ def table(checks: Sequence[Check]) -> Table:
     return result
 
 
-def totals(last: Snapshot) -> Text:
-    traffic = last.traffic
-    served = f"{traffic.answered} requests served, {traffic.failed} failed"
-    lines = [f"{served}; {last.attempts} attempts; {len(last.rows)} ledger rows; {clock(last.seconds)} min"]
-    return Text("\n".join([*lines, f"the last failure: {traffic.last_failure}"] if traffic.failed else lines))
+def totals(last: Sequence[Snapshot]) -> Text:
+    """``last``: the last look at each application."""
+    traffic = [one.traffic for one in last]
+    served = f"{sum(one.answered for one in traffic)} requests served, {sum(one.failed for one in traffic)} failed"
+    work = f"{sum(one.attempts for one in last)} attempts; {sum(len(one.rows) for one in last)} ledger rows"
+    lines = [f"{served}; {work}; {clock(max(one.seconds for one in last))} min"]
+    return Text("\n".join([*lines, *(f"the last failure: {one.last_failure}" for one in traffic if one.failed)]))
 
 
 def closing(checks: Sequence[Check]) -> Text:
@@ -273,7 +292,7 @@ def closing(checks: Sequence[Check]) -> Text:
 def changes(before: Snapshot, now: Snapshot) -> list[str]:
     """What is different, a line each."""
     found = [*_hold_change(before, now), *_pod_changes(before, now), *_job_changes(before, now)]
-    found += [*_database_changes(before, now), *_status_change(before, now)]
+    found += [*_database_changes(before, now), *_status_changes(before, now)]
     if now.traffic.failed > before.traffic.failed:
         found.append(f"requests    {now.traffic.failed} failed: {now.traffic.last_failure}")
     return [f"{clock(now.seconds):>5}  {line}" for line in found]
@@ -299,13 +318,12 @@ def _job_changes(before: Snapshot, now: Snapshot) -> Iterator[str]:
         return
     same = before.attempt is not None and before.attempt.job == now.attempt.job
     if not same:
-        yield f"job         {now.attempt.job} to {now.attempt.version}"
-    for name in CONTAINERS:
-        one = now.attempt.container(name)
-        old = before.attempt.container(name) if same and before.attempt else Container(name)
+        yield f"job         {now.attempt.job} {_purpose(now.attempt)}"
+    for one in now.attempt.containers:
+        old = before.attempt.container(one.name) if same and before.attempt else Container(one.name)
         if one.state != old.state:
             detail = f" ({one.detail})" if one.detail and one.state != "running" else ""
-            yield f"job         {now.attempt.job} {name} {one.state}{detail}"
+            yield f"job         {now.attempt.job} {one.name} {one.state}{detail}"
 
 
 def _database_changes(before: Snapshot, now: Snapshot) -> Iterator[str]:
@@ -314,11 +332,16 @@ def _database_changes(before: Snapshot, now: Snapshot) -> Iterator[str]:
     known = {row.id: row for row in before.rows}
     for row in now.rows:
         if row.id not in known or known[row.id].state != row.state:
-            yield f"ledger      row {row.id}: {row.version} {row.state}"
+            yield f"ledger      row {row.id}: {_run(row)} {row.state}"
+    if now.has_legacy_name is False and before.has_legacy_name:
+        yield "column      legacy_name is gone"
 
 
-def _status_change(before: Snapshot, now: Snapshot) -> Iterator[str]:
+def _status_changes(before: Snapshot, now: Snapshot) -> Iterator[str]:
     status, old = now.status, before.status
     if (status.reason, status.message) != (old.reason, old.message) and status.reason:
         word = "stalled" if status.stalled else "ready" if status.ready else "not ready"
         yield f"status      {word}, {status.reason}: {clip(status.message, 300, 0)}"
+    contract = status.contract
+    if contract != old.contract and contract.reason:
+        yield f"contract    {contract.reason}: {clip(contract.message, 300, 0)}"

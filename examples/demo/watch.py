@@ -8,21 +8,23 @@ import time
 
 from . import probe
 from .cluster import Cluster, Json
-from .snapshot import CONTAINERS, Attempt, Container, Deployment, Lock, Pods, ReplicaSet, Row, Snapshot, Status
+from .snapshot import CONTAINERS, Attempt, Container, Contract, Deployment, Lock, Pods, ReplicaSet, Row, Snapshot, Status
 
 GROUP = "schemahold.dev"
 VERSION = f"{GROUP}/version"
-NAME = "shop"
 
-# One line each: who holds an advisory lock of schemahold's, and the ledger's rows.
+# One line each: who holds an advisory lock of schemahold's, whether the column is there, and the ledger's rows.
 LOOK = """
+\\set name '%s'
 select coalesce(jsonb_agg(x), '[]') from (select l.pid, a.application_name, coalesce(host(a.client_addr), '') address
   from pg_locks l join pg_stat_activity a on a.pid = l.pid where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-  and a.application_name like 'schemahold lock %') x;
+  and a.application_name like 'schemahold lock %%') x;
+select coalesce(to_json(bool_or(attname = 'legacy_name' and not attisdropped)), 'null')
+  from pg_attribute where attrelid = to_regclass('customers');
 select to_regclass('schemahold.ledger') is not null as there \\gset
 \\if :there
 select coalesce(jsonb_agg(x order by id), '[]')
-  from (select id, version, state, exit_code, pod_name from schemahold.ledger) x;
+  from (select id, phase, version, state, exit_code, pod_name from schemahold.ledger where name = :'name') x;
 \\endif"""
 STARTS = """
 select jsonb_object_agg(version, n)
@@ -41,23 +43,27 @@ class Watch:
         """The clock starts now."""
         self._began = time.monotonic()
 
-    def look(self) -> Snapshot:
+    def look(self, app: str) -> Snapshot:
         """Pods before the ledger: a pod that is seen together with a success was not started long before it."""
-        deployment = self._cluster.get(f"/apis/apps/v1/namespaces/{self._cluster.namespace}/deployments/{NAME}")
+        namespace = self._cluster.namespace
+        deployment = self._cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{app}")
         pods = self._cluster.items("api/v1", "pods")
-        lock, rows = self._ledger(pods)
-        jobs = self._cluster.items("apis/batch/v1", "jobs", f"{GROUP}/migration={NAME}")
+        lock, has_legacy_name, rows = self._ask_database(app, pods)
+        jobs = self._cluster.items("apis/batch/v1", "jobs", f"{GROUP}/migration={app}")
+        migration = self._cluster.get(f"/apis/{GROUP}/v1alpha1/namespaces/{namespace}/schemamigrations/{app}")
         return Snapshot(
             seconds=time.monotonic() - self._began,
+            app=app,
             deployment=_deployment(deployment),
-            replica_sets=_replica_sets(self._cluster.items("apis/apps/v1", "replicasets", f"app={NAME}")),
-            pods=_pods(pods),
+            replica_sets=_replica_sets(self._cluster.items("apis/apps/v1", "replicasets", f"app={app}")),
+            pods=_pods(pods, app),
             attempts=max([_number(job) for job in jobs], default=0),
             attempt=_attempt(jobs, pods),
-            status=_status(self._migration()),
+            status=_status(migration),
             lock=lock,
             rows=rows,
-            traffic=probe.counted(self._cluster),
+            traffic=probe.counted(self._cluster, app),
+            has_legacy_name=has_legacy_name,
         )
 
     def starts(self) -> dict[str, int]:
@@ -68,15 +74,12 @@ class Watch:
     def close(self) -> None:
         self._database.close()
 
-    def _migration(self) -> Json:
-        return self._cluster.get(f"/apis/{GROUP}/v1alpha1/namespaces/{self._cluster.namespace}/schemamigrations/{NAME}")
-
-    def _ledger(self, pods: list[Json]) -> tuple[Lock | None, tuple[Row, ...]]:
+    def _ask_database(self, app: str, pods: list[Json]) -> tuple[Lock | None, bool | None, tuple[Row, ...]]:
         if not any(pod["metadata"]["name"] == "postgres-0" and _is_ready(pod) for pod in pods):
-            return None, ()
-        lines = [json.loads(line) for line in self._database.ask(LOOK)]
-        locks, rows = [*lines, [], []][:2]
-        return _lock(locks, pods), tuple(_row(row) for row in rows)
+            return None, None, ()
+        answers = self._database.ask(LOOK % f"{self._cluster.namespace}/{app}")
+        locks, has_legacy_name, rows = [*(json.loads(line) for line in answers), [], None, []][:3]
+        return _lock(locks, pods), has_legacy_name, tuple(_row(row) for row in rows or [])
 
 
 def _deployment(found: Json) -> Deployment:
@@ -110,10 +113,10 @@ def _replica_sets(found: list[Json]) -> tuple[ReplicaSet, ...]:
     )
 
 
-def _pods(found: list[Json]) -> dict[str, Pods]:
+def _pods(found: list[Json], app: str) -> dict[str, Pods]:
     counted: dict[str, Pods] = {}
     for pod in found:
-        if (pod["metadata"].get("labels") or {}).get("app") != NAME:
+        if (pod["metadata"].get("labels") or {}).get("app") != app:
             continue
         before = counted.get(_version_of(pod), Pods())
         live = "deletionTimestamp" not in pod["metadata"]
@@ -138,14 +141,16 @@ def _attempt(jobs: list[Json], pods: list[Json]) -> Attempt | None:
     name = job["metadata"]["name"]
     owned = (pod for pod in pods if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == name)
     version = str((job["metadata"].get("annotations") or {}).get(f"{GROUP}/run-version", ""))
-    return Attempt(_number(job), name, version, _containers(next(owned, {})))
+    phase = job["metadata"]["labels"].get(f"{GROUP}/phase", "expand")
+    return Attempt(_number(job), name, version, _containers(job, next(owned, {})), phase)
 
 
-def _containers(pod: Json) -> tuple[Container, ...]:
-    status = pod.get("status", {})
+def _containers(job: Json, pod: Json) -> tuple[Container, ...]:
+    spec, status = job["spec"]["template"]["spec"], pod.get("status", {})
+    there = [one["name"] for one in [*(spec.get("initContainers") or []), *spec["containers"]]]
     found = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     states = {one["name"]: one["state"] for one in found}
-    return tuple(_container(name, states.get(name, {})) for name in CONTAINERS)
+    return tuple(_container(name, states.get(name, {})) for name in CONTAINERS if name in there)
 
 
 def _container(name: str, state: Json) -> Container:
@@ -171,7 +176,12 @@ def _status(found: Json) -> Status:
         reason=ready.get("reason", ""),
         message=ready.get("message", ""),
         current=bool(found) and status.get("observedGeneration") == found["metadata"].get("generation"),
+        contract=_contract(conditions.get("Contracted", {})),
     )
+
+
+def _contract(found: Json) -> Contract:
+    return Contract(found.get("status") == "True", found.get("reason", ""), found.get("message", ""))
 
 
 def _lock(locks: list[Json], pods: list[Json]) -> Lock | None:
@@ -183,4 +193,4 @@ def _lock(locks: list[Json], pods: list[Json]) -> Lock | None:
 
 
 def _row(row: Json) -> Row:
-    return Row(row["id"], row["version"], row["state"], row["exit_code"], row["pod_name"])
+    return Row(row["id"], row["version"], row["state"], row["exit_code"], row["pod_name"], row["phase"])

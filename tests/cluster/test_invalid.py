@@ -35,7 +35,8 @@ POD = {"gracePeriod": "60s", "startTimeout": "5m"}
 GIVEN: dict[str, Any] = {
     "run": {**POD, "logTail": True},
     "sql": {
-        **POD, "outOfOrder": "refuse", "largeTable": 100000, "lockTimeout": "2s", "statementTimeout": "0s", "retryFor": "10m",
+        **POD, "outOfOrder": "refuse", "largeTable": 100000, "lockTimeout": "2s", "statementTimeout": "0s",
+        "retryFor": "10m",
     },
 }  # fmt: skip
 DEFAULTS: dict[str, Any] = {

@@ -38,8 +38,7 @@ class Ended:
 def mount(directory: pathlib.Path, files: Mapping[str, str | bytes]) -> pathlib.Path:
     """``files`` as a ConfigMap's volume: behind a link that is exchanged when they change."""
     directory.mkdir(parents=True, exist_ok=True)
-    number = len([path for path in directory.iterdir() if path.name.startswith("..2026")])
-    real = directory / f"..2026_11_22_{number}"
+    real = directory / f"..2026_{uuid.uuid4().hex}"
     real.mkdir()
     for name, text in files.items():
         (real / name).write_bytes(text.encode() if isinstance(text, str) else text)

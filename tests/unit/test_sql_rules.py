@@ -187,6 +187,13 @@ TOGETHER = [
     # other new objects
     (["CREATE INDEX CONCURRENTLY i ON orders (code)"], "DROP INDEX i", []),
     (["CREATE INDEX CONCURRENTLY i ON shop.orders (code)"], "DROP INDEX shop.i", []),
+    ([TABLE], "CREATE OR REPLACE TRIGGER x AFTER INSERT ON orders EXECUTE FUNCTION f()", []),
+    ([TABLE], "ALTER POLICY p ON orders USING (true)", []),
+    (["CREATE TABLE parent (a int)"], "ALTER TABLE parent ATTACH PARTITION orders DEFAULT", ["attach-partition"]),
+    (["ALTER TABLE orders ADD n int", "CREATE TABLE x (a int)"], "ALTER TABLE orders DROP COLUMN n", []),
+    (["CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON orders (code)"], "DROP INDEX CONCURRENTLY i", ["drop-index"]),
+    (["CREATE FUNCTION f(a int, OUT b text) LANGUAGE sql AS ''"], "DROP FUNCTION f(int)", []),
+    (["CREATE FUNCTION f(a int) RETURNS int RETURN 1"], "CREATE OR REPLACE FUNCTION f(a int) RETURNS int RETURN 2", []),
     (["CREATE VIEW v AS SELECT 1"], "CREATE OR REPLACE VIEW v AS SELECT 2", []),
     (["CREATE VIEW v AS SELECT 1"], "DROP VIEW v", []),
     (["CREATE OR REPLACE VIEW v AS SELECT 1"], "DROP VIEW v", ["drop-view"]),
@@ -314,6 +321,20 @@ EARLIER = [
     ([CHECK, "CALL f()"], NOT_NULL, SCAN),
     ([CHECK, "SET LOCAL search_path = x"], NOT_NULL, SCAN),
     ([f"{CHECK} NOT VALID", "ALTER TABLE orders RENAME CONSTRAINT given TO x", VALID], NOT_NULL, SCAN),
+    ([TABLE, CHECK, "ALTER TABLE orders DROP CONSTRAINT given"], "ALTER TABLE orders ALTER code SET NOT NULL", []),
+    ([TABLE, CHECK, "ALTER TABLE orders DROP CONSTRAINT given"], "ALTER TABLE orders ALTER id SET NOT NULL", []),
+    ([TABLE, CHECK, "ALTER TABLE orders DROP CONSTRAINT given"], NOT_NULL, SCAN),
+    ([f"{CHECK} NOT VALID", "ALTER TABLE orders DROP COLUMN other", VALID], NOT_NULL, []),
+    ([f"{CHECK} NOT VALID", "ALTER TABLE orders DROP COLUMN note", VALID], NOT_NULL, SCAN),
+    ([f"{CHECK} NOT ENFORCED", VALID], NOT_NULL, SCAN),
+    ([CHECK, "DROP TABLE other CASCADE"], NOT_NULL, SCAN),
+    ([CHECK, "DROP SCHEMA shop"], NOT_NULL, SCAN),
+    ([CHECK, "DROP TABLE other"], NOT_NULL, []),
+    ([CHECK, "ALTER TABLE orders SET SCHEMA x"], NOT_NULL, SCAN),
+    ([CHECK, "ALTER TYPE t SET SCHEMA x"], NOT_NULL, []),
+    (["ALTER TABLE orders ADD CONSTRAINT given CHECK (note IS NULL)"], NOT_NULL, SCAN),
+    (["ALTER TABLE orders ADD CONSTRAINT given CHECK (lower(note) IS NOT NULL)"], NOT_NULL, SCAN),
+    (["ALTER TABLE orders ADD CONSTRAINT given CHECK (other.note IS NOT NULL)"], NOT_NULL, SCAN),
     ([CHECK], "ALTER TABLE orders ADD CONSTRAINT n NOT NULL note", []),
     (["ALTER TABLE orders ADD CONSTRAINT given NOT NULL note NOT VALID", VALID], NOT_NULL, []),
     (["ALTER TABLE orders ADD note text NOT NULL DEFAULT ''"], NOT_NULL, []),
@@ -345,11 +366,17 @@ EARLIER = [
     (["CREATE TABLE t (a int, b int, PRIMARY KEY (a, b))"], "DELETE FROM t WHERE a = 5", ["unbounded-write"]),
     (["CREATE TABLE t (a int, b int, PRIMARY KEY (a, b))"], "DELETE FROM t WHERE a = 5 AND b IN (1, 2)", []),
     (["ALTER TABLE t ADD PRIMARY KEY (code)"], "DELETE FROM t WHERE code = 'x'", []),
+    (["ALTER TABLE t ADD UNIQUE (code)"], "DELETE FROM t WHERE code = 'x'", ["unbounded-write"]),
+    (["ALTER TABLE t ADD PRIMARY KEY USING INDEX i"], "DELETE FROM t", ["unbounded-write"]),
+    (["CREATE TABLE t (a int, CONSTRAINT p PRIMARY KEY (a))", "ALTER TABLE t RENAME a TO b"], "DELETE FROM t WHERE a = 5",
+     ["unbounded-write"]),
     # domains
     (["CREATE DOMAIN d AS int CHECK (VALUE > 0)"], "ALTER TABLE orders ADD n d", ["add-column-rewrite"]),
     (["CREATE DOMAIN d AS int"], "ALTER TABLE orders ADD n d", []),
     (["CREATE DOMAIN d AS int", "ALTER DOMAIN d SET NOT NULL"], "ALTER TABLE orders ADD n d", ["add-column-rewrite"]),
     (["CREATE TYPE t AS ENUM ('a')"], "ALTER TABLE orders ADD n t", []),
+    (["CREATE TYPE box4 (INPUT = a, OUTPUT = b)"], "ALTER TABLE orders ADD n box4", []),
+    (["CREATE COLLATION box4 (locale = 'C')"], "ALTER TABLE orders ADD n box4", ["add-column-type"]),
     (["CREATE TYPE t AS ENUM ('a')", "DROP TYPE t"], "ALTER TABLE orders ADD n t", ["add-column-type"]),
 ]  # fmt: skip
 
@@ -364,12 +391,19 @@ def test_after_earlier_files(files: list[str], statement: str, expected: list[st
 
 
 def test_timestamps_keep_their_bytes_in_utc_only() -> None:
-    for zone, expected in (("UTC", ["change-column-type"]), ("Asia/Tokyo", TYPE)):
+    kept = ["change-column-type"]
+    for zone, change, expected in (
+        ("UTC", "seen TYPE timestamptz", kept),
+        ("Asia/Tokyo", "seen TYPE timestamptz", TYPE),
+        ("UTC", "seen TYPE timestamptz USING seen AT TIME ZONE 'UTC'", TYPE),
+        ("UTC", "seen TYPE timestamptz(3)", TYPE),
+        ("UTC", "seen TYPE date", TYPE),
+        ("UTC", "other TYPE timestamptz", TYPE),
+    ):
         scene = rules.Scene(server_version=NEWEST)
         read("CREATE TABLE orders (seen timestamp)", scene=scene)
         scene.end()
-        statement = "ALTER TABLE orders ALTER seen TYPE timestamptz"
-        assert found(f"SET LOCAL TIME ZONE '{zone}'", statement, scene=scene) == expected
+        assert found(f"SET LOCAL TIME ZONE '{zone}'", f"ALTER TABLE orders ALTER {change}", scene=scene) == expected
 
 
 # --- servers and sizes --------------------------------------------------------------------------------------------------
@@ -496,10 +530,10 @@ def test_if_not_exists_is_named_as_what_stands_in_the_way() -> None:
 def test_a_schema_of_thousands_of_tables_takes_no_time() -> None:
     scene = rules.Scene(server_version=NEWEST)
     columns = ", ".join(f"c{number} int NOT NULL" for number in range(20))
-    began = time.perf_counter()
+    began = time.process_time()  # whatever else the machine is doing
     for number in range(1000):
         read(f"CREATE TABLE t{number} ({columns})", scene=scene)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 def test_messages_name_what_they_speak_of() -> None:
@@ -511,5 +545,18 @@ def test_messages_name_what_they_speak_of() -> None:
     unique, binding = read("ALTER TABLE orders ADD PRIMARY KEY (code)").effects
     assert unique.fix.endswith("PRIMARY KEY USING INDEX, its columns being NOT NULL already.")
     assert "the constraint" in binding.breaks
+    for sql, words in {
+        "ALTER TABLE orders RENAME note TO remark": "column 'orders.note'",
+        "ALTER TABLE orders RENAME TO sales": "table 'orders'",
+        "ALTER SCHEMA shop RENAME TO store": "schema 'shop'",
+        "ALTER TYPE t RENAME TO u": "type 't'",
+        "DROP MATERIALIZED VIEW m": "materialized view 'm'",
+        "ALTER ROLE ALL SET work_mem = '1MB'": "another 'work_mem'",
+        "ALTER ROLE app RESET ALL": "another 'setting'",
+        "REINDEX SCHEMA shop": "one table after the other",
+        "VACUUM FULL": "every table",
+        "REFRESH MATERIALIZED VIEW m WITH NO DATA": "fail from now on",
+    }.items():
+        assert words in read(sql).effects[0].breaks
     (effect,) = read('DROP TABLE "Orders"').effects
     assert effect.breaks == "old code that uses table 'Orders' fails."

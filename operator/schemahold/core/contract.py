@@ -64,10 +64,11 @@ def stand(
     now: datetime.datetime,
 ) -> Standing:
     """Where the contract of the version applied last stands in this look."""
-    remembered = _remembered(look.migration.status.contract, spec, found, history)
+    before = look.migration.status.contract
+    remembered = _remembered(before or _forgotten(here), spec, found, history)
     if remembered is None:
         return Standing()
-    skipped = _passed_over(look.migration.status.contract, remembered, look)
+    skipped = _passed_over(before, remembered, look) if before and not _has_no_files(spec, before.files) else ""
     if _has_no_files(spec, remembered.files) and remembered.state != "Done":
         return Standing(status=remembered, skipped=skipped)
     if remembered.state == "Done":
@@ -104,9 +105,19 @@ def _remembered(
     return current
 
 
-def _passed_over(before: models.ContractStatus | None, current: models.ContractStatus, look: observed.Observed) -> str:
+def _forgotten(here: Situation) -> models.ContractStatus | None:
+    """The contract of what runs, when status was lost: whether there is one, and was one, its gate will say."""
+    source = here.source
+    if source is None or not here.target or source.approved != here.target:
+        return None
+    if source.adopted == here.target or source.by_hand:  # never applied by us
+        return None
+    return models.ContractStatus(version=here.target)
+
+
+def _passed_over(before: models.ContractStatus, current: models.ContractStatus, look: observed.Observed) -> str:
     """The version whose contract was still waiting when another one arrived; told once, as it becomes Skipped."""
-    if before is None or before.state != "Waiting":
+    if before.state != "Waiting":
         return ""
     arrived = before.version != current.version or any(one.version != before.version for one in look.deployments)
     return before.version if arrived else ""

@@ -21,7 +21,7 @@ from schemahold.database import session
 # --- how large tables are ---------------------------------------------------------------------------------------------
 
 _WITHIN = 1.0  # seconds for one look; it takes longer only when somebody has the table locked
-_ROWS_PER_PAGE = 100  # of a table that can be neither judged nor counted
+_ROWS_PER_PAGE = 226  # of a table that can be neither judged nor counted: as many as ever fit
 
 
 class Rows(Mapping[str, int]):
@@ -80,7 +80,7 @@ def _estimate(
     if now == 0:
         return 0
     table = f"{schema}.{_identifier(name)}"
-    counted = _value(on, f"SELECT count(*) FROM (SELECT FROM ONLY {table} LIMIT {enough + 1}) some")
+    counted = _value(on, f"SELECT count(*) FROM (SELECT FROM ONLY {table} LIMIT {enough + 1}) first")
     return now * _ROWS_PER_PAGE if counted is None else int(counted)
 
 
@@ -232,7 +232,9 @@ class _DropIndex(Effect):
 class _Reindex(Effect):
     """REINDEX … CONCURRENTLY, or of a whole schema.  It may leave invalid indexes behind, with a name of its own."""
 
-    patient = True
+    def __init__(self, node: Any, text: str) -> None:
+        super().__init__(node, text)
+        self.patient = any(parse.inner(option).node.defname == "concurrently" for option in node.params)
 
     def examine(self, on: session.Session, before: str, *, begun: bool) -> Fate:
         return Go(leftovers=self._leftovers(on)) if begun else Go()

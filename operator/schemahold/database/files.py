@@ -139,6 +139,16 @@ def begun(on: session.Session, name: str) -> dict[str, dict[int, Begun]]:
     return rows
 
 
+def brought_forward(on: session.Session, run: int) -> bool:
+    """Whether that run of the ledger has applied a file, or ended a statement."""
+    [(found,)] = on.fetch(
+        "SELECT EXISTS (SELECT FROM schemahold.files WHERE run = %(run)s)"
+        " OR EXISTS (SELECT FROM schemahold.statements WHERE run = %(run)s AND state <> 'running')",
+        {"run": run},
+    )
+    return bool(found)
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 # The user's statements may have changed who we are and where we look; in this transaction we are ourselves again.

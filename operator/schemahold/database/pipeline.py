@@ -16,6 +16,7 @@ import collections
 import contextlib
 import dataclasses
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,8 @@ LOOK_AFTER = 15.0  # of silence: is the server process still at work?
 
 CANCELLED = "57014"
 
+_CHUNK = 500  # rows
+_AGE = re.compile(r" for \d+ s")
 _Exec = psycopg.pq.ExecStatus
 _Field = psycopg.pq.DiagnosticField
 
@@ -52,6 +55,9 @@ class StatementError(Exception):
     context: str = ""
     position: int = 0
     statement: Statement | None = None
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def is_blocked(self) -> bool:
@@ -92,12 +98,13 @@ class Watch:
         self._lock_timeout = 0.0
         self._next = 0.0  # so much silence, and it is time to look
         self._waits_for_us = 0
+        self._said = ""
         self.blockers = ""
 
     def expect(self, lock_timeout: float) -> None:
         """From now on a statement waits this long for a lock at most."""
         self._lock_timeout = lock_timeout
-        self.blockers = ""
+        self._said = self.blockers = ""
         self.heard()
 
     def heard(self) -> None:
@@ -117,10 +124,10 @@ class Watch:
         except (faults.Fault, psycopg.Error):
             self.close()
             return
-        if blockers and blockers != self.blockers:
-            self.blockers = blockers
-            if silent >= 1:
-                self._say(f"waiting for a lock, blocked by {blockers}")
+        self.blockers = blockers or self.blockers
+        if blockers and silent >= 1 and _AGE.sub("", blockers) != self._said:
+            self._said = _AGE.sub("", blockers)
+            self._say(f"waiting for a lock, blocked by {blockers}")
         if silent >= LOOK_AFTER:
             self._judge(state, waits)
 
@@ -201,6 +208,7 @@ class Pipeline:
 
     def _run(self, text: str) -> str:
         self._pgconn.send_query(text.encode())
+        self._discard_rows()
         tag, error = "", None
         while (result := self._next()) is not None:
             if result.status == _Exec.FATAL_ERROR:
@@ -210,7 +218,7 @@ class Pipeline:
             elif result.status == _Exec.COPY_OUT:
                 self._skip_copy()
             else:
-                tag = (result.command_status or b"").decode()
+                tag = (result.command_status or b"").decode() or tag
         if error is not None:
             raise error
         return tag
@@ -234,7 +242,8 @@ class Pipeline:
         self._pgconn.enter_pipeline_mode()
         while feed.more or feed.under_way:
             self._send(feed)
-            error = self._collect(feed) or error
+            found = self._collect(feed)
+            error = error or found  # what follows the first one is aborted, and says no more than that
             if error is not None:
                 feed.more = False
         self._pgconn.exit_pipeline_mode()
@@ -264,9 +273,15 @@ class Pipeline:
             result = self._pgconn.get_result()
             if result is None or result.status == _Exec.PIPELINE_SYNC:  # the end of one statement's results, or a sync
                 feed.size -= feed.under_way.popleft()[1]
+                self._discard_rows()
             elif result.status == _Exec.FATAL_ERROR:
                 error = error or _error(result, feed.under_way[0][0])
         return error
+
+    def _discard_rows(self) -> None:
+        """Nobody reads rows: take those of the next answer in small pieces, so that they need no memory."""
+        with contextlib.suppress(psycopg.Error):  # libpq has begun to read that answer already, or is too old for it
+            self._pgconn.set_chunked_rows_mode(_CHUNK)
 
     # -- the socket
 

@@ -171,10 +171,6 @@ class Session:
             abandon(self._connection)
             raise faults.Lost(_first_line(error)) from None
 
-    def quote(self, statement: str, params: Mapping[str, Any]) -> str:
-        """``statement`` with its parameters filled in, as :meth:`fetch` would send it."""
-        return psycopg.ClientCursor(self._connection).mogrify(statement, params)
-
     def renew(self) -> None:
         """Leave nothing behind of what the user's statements set, and have our own settings again.
 

@@ -347,6 +347,14 @@ class FilesSeen:
 
 
 @dataclasses.dataclass(frozen=True)
+class Proven:
+    """Answers :class:`Prove` in sql mode: the row is superseded.  ``in_vain``: so many runs of ours in a row, this one
+    included, were lost without having applied a file or ended a statement."""
+
+    in_vain: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Judged:
     findings: tuple[Finding, ...]
 

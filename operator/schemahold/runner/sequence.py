@@ -13,16 +13,17 @@ enumerates what else can come in place of each answer.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any, TypeVar, overload
 
 from schemahold.api import names as api_names
 from schemahold.api import pod
 from schemahold.core import ledger
 from schemahold.core.sql import model, names
-from schemahold.core.sql.model import Finding, Name, Phase, Severity, SourceError
-from schemahold.runner import messages
+from schemahold.core.sql.model import Finding, Name, Phase, SourceError
+from schemahold.runner import messages, survey
 from schemahold.runner.messages import (
     Adopt,
     BackendsAlive,
@@ -41,6 +42,7 @@ from schemahold.runner.messages import (
     LookFiles,
     Lost,
     Prove,
+    Proven,
     ReadFiles,
     Record,
     Refused,
@@ -64,33 +66,13 @@ R = pod.Reason
 POLL = 1.0  # seconds between two tries for the lock
 CONNECT_WITHIN = 15.0  # how long an unreachable database is tried at most
 RECONNECT_MAX = 5.0  # longest pause between two connects
+IN_VAIN = 3  # lost runs in a row that bring nothing forward: perhaps it is a statement of theirs that ends the session
 MESSAGE = 900  # characters of findings, or of a failure, in a report; the log has all of it
 
 # How long a statement waits for a lock, try by try: little at first, as everybody else queues behind it.
 _LOCK_TIMEOUTS = (
-    0.1,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.5,
-    0.5,
-    0.5,
-    1.0,
-    1.0,
-    1.0,
-    1.5,
-    1.5,
-    2.0,
-    2.0,
-    3.0,
-    3.0,
-    5.0,
-    5.0,
-    7.0,
-    7.0,
-)
+    0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.5, 1.5, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 7.0, 7.0,
+)  # fmt: skip
 
 
 def lock_timeout(tries: int, cap: float) -> float:
@@ -104,7 +86,7 @@ def pause(tries: int) -> float:
 
 
 Request = messages.Request | SqlRequest | Log
-Answer = messages.Event | FilesRead | SourceFailed | FilesSeen | Judged | model.Outcome
+Answer = messages.Event | FilesRead | SourceFailed | FilesSeen | Judged | Proven | model.Outcome
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -157,8 +139,10 @@ class Sequence:
         self._floor = ""
         self._pin = ""
         self._contract_files: int | None = None
+        self._mounted = ""
         self._pending: tuple[Name, ...] = ()
         self._applied = 0
+        self._in_vain = 0
 
     def run(self, now: float) -> Steps[pod.Report]:
         self._now = now
@@ -203,6 +187,13 @@ class Sequence:
                 raise _Ended(reason, message)
         return answer
 
+    def _insist(self, request: Request, kind: type[A]) -> Steps[A]:
+        """The answer to a request that only writes down how it ended: the word to stop is no reason not to."""
+        try:
+            return (yield from self._get(request, kind))
+        except _Terminated:
+            return (yield from self._get(request, kind))
+
     def _sleep(self, seconds: float, *, random: bool = False) -> Steps[None]:
         yield from self._get(Sleep(max(0.0, seconds), random), Done)
 
@@ -223,8 +214,6 @@ class Sequence:
                 yield from self._lock()
                 return (yield from self._decide())
             except _Lost as lost:
-                if self._row is not None:
-                    raise
                 if self._now - began >= self._ask.lock_timeout + CONNECT_WITHIN:
                     raise _Ended(R.DATABASE_UNREACHABLE, str(lost)) from None
                 yield from self._say(f"the session was lost: {lost}; connecting again")
@@ -313,10 +302,11 @@ class Sequence:
                 yield from self._say(f"row {row.id} of '{row.name}' is given up: {note}")
                 yield from self._get(TurnUnknown(verdict), Done)
             case ledger.Prove(row, note):
-                answer = yield from self._get(Prove(verdict), Done, messages.LockBusy)
+                answer = yield from self._get(Prove(verdict), Proven, messages.LockBusy)
                 if isinstance(answer, messages.LockBusy):
                     yield from self._wait(f"the lock of row {row.id} is held by {answer.holder}", answer.holder, answer.ours)
                 else:
+                    self._in_vain = max(self._in_vain, answer.in_vain)
                     yield from self._say(f"row {row.id} (version '{row.version}') is over: {note}")
             case ledger.Settle(row, state, answer_, _):
                 yield from self._say(f"row {row.id} was answered '{answer_.word}': it becomes {state}")
@@ -351,53 +341,21 @@ class Sequence:
         if isinstance(read, SourceFailed):
             raise _Ended(read.reason, read.message)
         try:
-            self._pin = names.pin(read.checksums)
-            if self._sql.pin and self._pin != self._sql.pin:
+            self._mounted = names.pin(read.checksums)
+            if self._sql.pin and self._mounted != self._sql.pin:
                 raise _Ended(
                     R.SOURCE_CHANGED,
-                    "the files in the pod are not those that were read when this run was decided (pinned "
-                    f"{self._sql.pin[:12]}, mounted {self._pin[:12]}): somebody changed them in between; the next attempt "
-                    "takes them as they are",
+                    f"the files in the pod are not those of this version (pinned {self._sql.pin[:12]}, mounted "
+                    f"{self._mounted[:12]}): ConfigMaps that were changed in between are taken as they are by the next "
+                    "attempt; an image that was changed under its tag needs a new spec.version",
                 )
-            found = self._arrange(read.checksums)
+            found = survey.arrange(read.checksums, self._sql)
             seen = yield from self._get(LookFiles(), FilesSeen)
-            plan = self._compare(found, seen)
+            plan = survey.plan(found, seen, self._phase, self._sql)
         except SourceError as error:
             raise _Ended(R.CHECKSUM_MISMATCH if error.changed else R.SOURCE_INVALID, error.message) from None
         if self._phase is Phase.EXPAND and not self._sql.contract_elsewhere:
             self._contract_files = len(plan.later)
-        return plan
-
-    def _arrange(self, checksums: Mapping[str, str]) -> dict[Name, str]:
-        found = {name: checksums[name.name] for name in names.arrange(checksums)}
-        if not found:
-            raise model.refusal(f"there is no .sql file in {self._sql.directory}: `spec.sql` must name where they are")
-        if self._sql.contract_elsewhere:
-            for name in found:
-                if name.phase is Phase.CONTRACT:
-                    text = "spec.contract has files of its own: move this one there, or take `sql` out of spec.contract"
-                    raise model.refusal(text, file=name.name)
-        return found
-
-    def _compare(self, found: Mapping[Name, str], seen: FilesSeen) -> names.Plan:
-        """With what was applied.  A contract may have a directory of its own; it knows nothing of the other's files."""
-        phases = {name.phase for name in found}
-        apart = self._sql.contract_elsewhere or (self._phase is Phase.CONTRACT and Phase.EXPAND not in phases)
-        applied = [row for row in seen.applied if row.name.phase is self._phase or not apart]
-        present = {name.name for name in found}
-        for file in sorted(seen.begun - present):
-            if names.read(file).phase is self._phase:
-                raise model.refusal("some of its statements have run, and it is no longer there: put it back", file=file)
-        plan = names.plan(
-            found,
-            applied,
-            phase=self._phase,
-            baseline=self._sql.baseline,
-            out_of_order=self._sql.out_of_order,
-        )
-        if self._phase is Phase.CONTRACT and plan.later:
-            text = "a file of the contract is named *.contract.sql: rename it; or it is one of spec.sql, and was not applied"
-            raise model.refusal(text, file=plan.later[0].name)
         return plan
 
     def _judge(self, pending: tuple[Name, ...]) -> Steps[Judged]:
@@ -410,34 +368,43 @@ class Sequence:
         for finding in findings:
             lifted = f" (allowed: {finding.allowed})" if finding.allowed else ""
             yield Log(f"{finding.severity}: {finding}{lifted}")
-        errors = [str(one) for one in findings if one.severity is Severity.ERROR and not one.allowed]
-        if errors:
-            raise _Ended(R.STATEMENTS_REFUSED, _shortened(errors))
+        if refused := survey.refused(findings, room=MESSAGE):
+            raise _Ended(R.STATEMENTS_REFUSED, refused)
 
     def _count(self) -> Steps[None]:
         """How many files wait for the contract, if that can be told: without files, applied is applied."""
-        try:
+        with contextlib.suppress(_Ended):
             yield from self._plan()
-        except _Ended:
-            self._pin = ""
+            self._pin = self._mounted
 
     # -- the run
 
     def _start(self, supersede: ledger.Row | None) -> Steps[bool]:
         """Write the row; False when the rows have changed since they were judged."""
+        note = f"{_AFTER}{self._in_vain}" if self._in_vain else ""
         try:
-            answer = yield from self._get(WriteRunning(self._server, supersede.id if supersede else None), Started)
+            answer = yield from self._get(WriteRunning(self._server, supersede.id if supersede else None, note), Started)
         except _Lost as lost:
             # It may be committed. The next pod finds it, proves with the lock that nobody runs, and starts.
             raise _Ended(R.DATABASE_UNREACHABLE, f"the session was lost before anything ran: {lost}") from None
+        if answer.row is None:
+            return False
         self._row = answer.row
         self._started_on = self._server
-        if self._row is not None and self._phase is Phase.CONTRACT:
+        self._pin = self._mounted  # from now on: until something may have run, they may be mended
+        if self._phase is Phase.CONTRACT:
             self._floor = self._ask.version
-        return self._row is not None
+        return True
 
     def _apply(self, plan: names.Plan) -> Steps[None]:
         assert self._row is not None
+        if self._in_vain >= IN_VAIN:
+            raise (
+                yield from self._failed(
+                    f"the session was lost in {self._in_vain} runs one after the other, and none of them brought anything "
+                    "forward: if no node died, it may be a statement that the server does not survive; look at its log"
+                )
+            )
         if plan.baselined:
             if isinstance((yield from self._get(Baseline(self._row, plan.baselined), Done, model.Fenced)), model.Fenced):
                 raise self._fenced()
@@ -508,11 +475,7 @@ class Sequence:
         assert self._row is not None
         if code is not None and not note:
             state, note = ledger.outcome(code, self._started_on, self._server)
-        request = Record(self._row, state, code, note)
-        try:
-            answer = yield from self._get(request, StateSeen)
-        except _Terminated:  # everything has been done: it only has to be written
-            answer = yield from self._get(request, StateSeen)
+        answer = yield from self._insist(Record(self._row, state, code, note), StateSeen)
         if answer.state is ledger.RowState.UNKNOWN and state is not ledger.RowState.UNKNOWN:
             message = f"row {self._row} is unknown: {note or 'another run of this version was recorded in between'}"
             raise _Ended(R.OUTCOME_UNKNOWN, message, row=self._row, exit_code=code)
@@ -533,9 +496,8 @@ class Sequence:
 
     def _take_back(self, report: pod.Report) -> Steps[_Ended]:
         assert self._row is not None
-        yield from self._get(TakeBack(self._row, report.message[:MESSAGE]), Done)
-        ended = self._end(report.reason, report.message)
-        return ended
+        yield from self._insist(TakeBack(self._row, report.message[:MESSAGE]), Done)
+        return self._end(report.reason, report.message)
 
     def _fenced(self) -> _Ended:
         """Without an exit code: another attempt asks the ledger."""
@@ -547,7 +509,7 @@ class Sequence:
             return pod.Report(reason=R.WITHDRAWN, message=f"the pod was told to stop; {ledger.NOTHING_RAN}")
         message = f"the pod was told to stop when {self._applied} of {self._files(len(self._pending))} were applied"
         try:
-            yield from self._get(TakeBack(self._row, message), Done)
+            yield from self._insist(TakeBack(self._row, message), Done)
         except (_Lost, _Ended) as why:
             return self._outcome(R.UNKNOWN, f"{message}, and that could not be recorded: {why}")
         return self._outcome(R.WITHDRAWN, f"{message}; the next attempt goes on from there")
@@ -585,12 +547,13 @@ class Sequence:
         return f"{count} file{'' if count == 1 else 's'}"
 
 
-def _shortened(lines: list[str]) -> str:
-    """As many of ``lines`` as fit, at least the beginning of the first, and how many there are."""
-    kept: list[str] = []
-    for line in lines:
-        if kept and sum(map(len, kept)) + len(line) > MESSAGE:
-            break
-        kept.append(line[:MESSAGE])
-    more = len(lines) - len(kept)
-    return " | ".join(kept) + (f" | and {more} more: see the log" if more else "")
+_AFTER = "lost runs in vain before it: "
+
+
+def in_vain(row: ledger.Row, ask: pod.Ask, *, brought_forward: bool) -> int:
+    """How many runs like the one of ``ask`` were lost in a row without bringing anything forward, up to ``row``."""
+    ours = (ask.ledger_name, ask.phase, ask.version, ask.inputs, ask.token)
+    if brought_forward or (row.name, row.phase, row.version, row.inputs, row.token) != ours:
+        return 0
+    before = row.note.removeprefix(_AFTER) if row.note.startswith(_AFTER) else ""
+    return 1 + (int(before) if before.isdigit() else 0)

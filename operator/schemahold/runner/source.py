@@ -1,8 +1,8 @@
 """The migration files as they are mounted: found, hashed, and read as a stream.
 
 Several ConfigMaps are mounted side by side, each in a directory of its own; the kubelet keeps their files behind a symbolic
-link ``..data``, and exchanges that link when a ConfigMap is changed.  So what is read again is hashed again, and a file that
-is no longer what was judged raises :class:`Changed` before its last statement is handed out.
+link ``..data``, and exchanges that link when a ConfigMap is changed.  So what is read again is hashed again: the statements
+of a file that is no longer what was judged end with :class:`Changed`, and are rolled back.
 """
 
 from __future__ import annotations

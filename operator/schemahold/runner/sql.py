@@ -23,7 +23,17 @@ from schemahold.api import pod
 from schemahold.core import ledger as states
 from schemahold.core import redact
 from schemahold.core.sql import judge, shape
-from schemahold.core.sql.model import Fenced, Name, Outcome, Phase, SourceError, Statement, Surroundings, refusal
+from schemahold.core.sql.model import (
+    Fenced,
+    Interrupted,
+    Name,
+    Outcome,
+    Phase,
+    SourceError,
+    Statement,
+    Surroundings,
+    refusal,
+)
 from schemahold.database import catalog, execution, ledger, lock, pipeline, session
 from schemahold.database import files as tables
 from schemahold.runner import environment, files, messages, sequence, source, worker
@@ -61,8 +71,8 @@ class _Driver:
         self._performer.close()
         report = dataclasses.replace(report, message=redact.redact(report.message), holder=redact.redact(report.holder))
         files.termination_message(self._env.termination, report.to_json(self._env.ask.message_bytes))
-        if report.reason is R.SUCCEEDED:
-            return 0
+        if report.reason in (R.SUCCEEDED, R.ALREADY_APPLIED, R.NOTHING_TO_RUN):
+            return 0  # nothing is missing, so no Job has failed
         return pod.EXIT_NOT_RECORDED if report.reason is R.UNKNOWN else 1
 
     def _report(self) -> pod.Report:
@@ -87,7 +97,7 @@ class _Driver:
             self._stop_or_sleep(request)
             return messages.Done()
         answer = self._performer.answer(request)
-        self._told = self._told or isinstance(answer, messages.Terminated)
+        self._told = self._told or isinstance(answer, (messages.Terminated, Interrupted))
         return answer
 
     def _stop_or_sleep(self, request: messages.Sleep) -> None:
@@ -127,6 +137,8 @@ class _Performer:
                 return self._worker.performed(self._look)
             case messages.Judge(pending):
                 return self._worker.performed(lambda on: self._guarded(lambda: self._judge(on, pending)))
+            case messages.Prove(verdict):
+                return self._worker.performed(lambda on: self._prove(on, request, verdict.row))
             case messages.Settle(verdict) if verdict.row.mode == states.SQL:
                 return self._worker.performed(lambda on: self._settle(on, verdict))
             case messages.Baseline(row, names):
@@ -157,6 +169,14 @@ class _Performer:
         name = self._env.ask.ledger_name
         tables.ensure(on)
         return messages.FilesSeen(applied=tables.applied(on, name), begun=frozenset(tables.begun(on, name)))
+
+    def _prove(self, on: session.Session, request: messages.Prove, row: states.Row) -> messages.Proven | sequence.Answer:
+        tables.ensure(on)
+        forward = tables.brought_forward(on, row.id)
+        answer = self._worker.answer(request)
+        if not isinstance(answer, messages.Done):
+            return answer
+        return messages.Proven(sequence.in_vain(row, self._env.ask, brought_forward=forward))
 
     def _settle(self, on: session.Session, verdict: states.Settle) -> messages.Event:
         tables.ensure(on)

@@ -5,7 +5,11 @@ What migrate itself wrote into `journal` is the proof of what ran; the ledger's 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+from pathlib import Path
 
 from tests.cluster.stories.stage import Json, Stage, journal, migration, shop
 
@@ -89,6 +93,24 @@ def applied(here: Stage, version: str = "v1") -> None:
 def kill(here: Stage, pod: Json) -> None:
     """The pod is gone at once, and a stubborn migrate dies without a word."""
     here.run("delete", "pod", pod["metadata"]["name"], "--force", "--grace-period=0")
+
+
+def sigkill(pod: Json, word: str) -> None:
+    """The pod's process that has this word in its command dies without a word.  Only where its node is this machine."""
+    os.kill(_process_of(pod, word.encode()), signal.SIGKILL)
+
+
+def _process_of(pod: Json, word: bytes) -> int:
+    """By the control group, which has the pod's uid in its path."""
+    uid = str(pod["metadata"]["uid"])
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            group, words = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().split(b"\0")
+            if (uid in group or uid.replace("-", "_") in group) and word in words:
+                return int(folder.name)
+    raise AssertionError(f"no process of pod {pod['metadata']['name']} found under /proc")
 
 
 def lose(here: Stage, version: str = "v1") -> Json:

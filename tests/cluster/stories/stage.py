@@ -57,6 +57,11 @@ class Film:
         seen = [json.loads(line) for line in lines if line.endswith("}")]
         return [one["object"] for one in seen if one["type"] in ("ADDED", "MODIFIED", "DELETED")] + self.stage.items(kind)
 
+    def moment(self, kind: str, uid: str, when: Callable[[Json], bool] = lambda _: True) -> int:
+        """Since when an object has been so: a revision of the store, in which all kinds are in one order."""
+        found = (one["metadata"] for one in self.states(kind) if one["metadata"]["uid"] == uid and when(one))
+        return int(next(found)["resourceVersion"])
+
     def versions(self, app: str = "shop-api") -> set[str]:
         """Versions of which a Deployment has ever had a ReplicaSet or a pod."""
         replica_sets = [one["spec"]["template"] for one in self.states("replicasets")]
@@ -285,6 +290,17 @@ class Stage:
         where = f" where name = '{name}'" if name else ""
         return self.rows(f"select * from schemahold.ledger{where} order by id")
 
+    def files(self) -> list[tuple[str, str, str]]:
+        """The SQL files that were applied, in order: name, phase, version."""
+        found = self.rows("select file, phase, version from schemahold.files order by applied_at, file")
+        return [(row["file"], row["phase"], row["version"]) for row in found]
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection]:
+        """A session in this database, as the server's owner, that stays open: for locks and transactions that last."""
+        with psycopg.connect(_server(self.kubectl, self.database)) as session:
+            yield session
+
     def starts(self) -> list[Json]:
         """What migrate itself wrote (`shop.journal`)."""
         return [row for row in self.rows("select * from journal order by id") if row["event"] == "start"]
@@ -331,13 +347,16 @@ def _collection(kind: str, namespace: str) -> str:
 
 def on_server(kubectl: Kubectl, statement: str, database: str = "postgres") -> str:
     """One statement on the shared server, as its owner; what ``psql -At`` would print."""
-    port = _forwarded_port(kubectl.binary, kubectl.kubeconfig)
-    address = f"host=127.0.0.1 port={port} user=stories password=stories dbname={database} connect_timeout=20"
-    with psycopg.connect(address, autocommit=True) as session:
+    with psycopg.connect(_server(kubectl, database), autocommit=True) as session:
         result = session.execute(statement).pgresult
     assert result is not None
     rows = ([result.get_value(row, column) or b"" for column in range(result.nfields)] for row in range(result.ntuples))
     return "\n".join(b"|".join(row).decode() for row in rows)
+
+
+def _server(kubectl: Kubectl, database: str) -> str:
+    port = _forwarded_port(kubectl.binary, kubectl.kubeconfig)
+    return f"host=127.0.0.1 port={port} user=stories password=stories dbname={database} connect_timeout=20"
 
 
 @functools.cache
@@ -371,21 +390,24 @@ def deployment(
     command: Sequence[str] = ("/no-shell", "serve"),
     replicas: int = 1,
     env: Mapping[str, str] | None = None,
+    container: Json | None = None,
     **pod: Any,
 ) -> Json:
     """A Deployment; by default of the image without a shell, which serves nothing and starts at once.
 
-    ``version`` "" leaves the annotation out (follow mode).  ``env`` beside DATABASE_URL; ``pod``: more of the pod's spec.
+    ``version`` "" leaves the annotation out (follow mode).  ``env`` beside DATABASE_URL; ``container`` and ``pod``: more of
+    the container, and of the pod's spec.
     """
     if command and command[0] == "/no-shell" and image == "shop:v1":
         image = NO_SHELL
     url = {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "shop-db", "key": "url"}}}
-    container = {
+    made = {
         "name": "api",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": [*command],
         "env": [url, *({"name": key, "value": value} for key, value in (env or {}).items())],
+        **(container or {}),
     }
     return {
         "apiVersion": "apps/v1",
@@ -397,7 +419,7 @@ def deployment(
             "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {"labels": {"app": name}, "annotations": {VERSION: version} if version else {}},
-                "spec": {"terminationGracePeriodSeconds": 2, "containers": [container], **pod},
+                "spec": {"terminationGracePeriodSeconds": 2, "containers": [made], **pod},
             },
         },
     }
@@ -467,6 +489,20 @@ def migration(
             **spec,
         },
     }
+
+
+def config_map(files: Mapping[str, str], name: str = "shop-sql") -> Json:
+    """SQL files by name."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": dict(files)}
+
+
+def sql_migration(version: str, *, sql: Json | None = None, **more: Any) -> Json:
+    """A SchemaMigration whose work is SQL files, of the ConfigMap `shop-sql` unless ``sql`` says from where."""
+    made = migration(version, **more)
+    source = {} if sql and "directory" in sql else {"configMaps": ["shop-sql"]}
+    del made["spec"]["run"]
+    made["spec"]["sql"] = {**source, "gracePeriod": "10s", **(sql or {})}
+    return made
 
 
 @contextmanager

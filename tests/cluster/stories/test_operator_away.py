@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -117,7 +114,7 @@ def test_sigkill_while_the_job_runs(here: Stage, operator: Operator) -> None:
         pytest.skip("needs the node's processes: only on the local cluster")
     runs.begin(here)
     restarts = _restarts(operator)
-    os.kill(_process_of(operator.pods[0]), signal.SIGKILL)
+    runs.sigkill(operator.pods[0], "schemahold.controller")
     here.until("the container was started again", lambda: operator.is_ready and _restarts(operator) > restarts)
     assert here.is_held()
     _ends_well(here)
@@ -167,16 +164,3 @@ def _uid(thing: Json) -> str:
 
 def _restarts(operator: Operator) -> int:
     return sum(status["restartCount"] for pod in operator.pods for status in pod["status"].get("containerStatuses") or [])
-
-
-def _process_of(pod: Json) -> int:
-    """The operator's process on this machine: the one of its pod's control group that runs our module."""
-    marks = (_uid(pod), _uid(pod).replace("-", "_"))
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            group, words = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().split(b"\0")
-            if any(mark in group for mark in marks) and b"schemahold.controller" in words:
-                return int(folder.name)
-    raise AssertionError(f"no process of pod {pod['metadata']['name']} found under /proc")

@@ -92,6 +92,10 @@ ALTER TABLE orders ADD COLUMN code text UNIQUE NULLS NOT DISTINCT;
 ALTER TABLE orders ADD COLUMN code text DEFAULT '' UNIQUE;
 -- expect: unsafe add-column-rewrite, add-column-unique
 ALTER TABLE orders ADD COLUMN id bigserial PRIMARY KEY;
+-- expect: unsafe add-column-rewrite, add-column-unique
+ALTER TABLE orders ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;
+-- expect: unsafe add-column-rewrite, add-column-unique
+ALTER TABLE orders ADD COLUMN key uuid DEFAULT gen_random_uuid() UNIQUE;
 -- expect: unsafe add-column-not-null, add-column-unique
 ALTER TABLE orders ADD COLUMN id bigint PRIMARY KEY;
 

@@ -63,6 +63,8 @@ ALTER TABLE orders ALTER CONSTRAINT buyer DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE orders ALTER CONSTRAINT buyer NOT DEFERRABLE;
 -- expect: contract alter-constraint
 ALTER TABLE orders ALTER CONSTRAINT buyer NOT ENFORCED;
+-- expect: contract alter-constraint
+ALTER TABLE orders ALTER CONSTRAINT buyer NOT ENFORCED DEFERRABLE;
 -- expect: unsafe enforce-constraint, alter-constraint
 ALTER TABLE orders ALTER CONSTRAINT buyer ENFORCED;
 -- expect: contract alter-constraint

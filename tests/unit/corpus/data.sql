@@ -122,6 +122,14 @@ UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders ORDER BY status F
 -- expect: expand
 UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders FETCH FIRST 10 ROWS ONLY);
 -- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ANY ((SELECT ids FROM batches LIMIT 1));
+-- expect: unsafe unbounded-write
+WITH batch AS (SELECT 5 AS id) UPDATE orders SET note = '' WHERE id IN (SELECT o.id FROM batch, orders o);
+-- expect: expand
+UPDATE orders SET note = '' WHERE id BETWEEN 3000000000 AND 3000010000;
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id BETWEEN 1.5 AND 2.5;
+-- expect: unsafe unbounded-write
 UPDATE orders SET note = '' WHERE id <> 1 AND id > 5;
 -- expect: unsafe unbounded-write
 UPDATE orders SET note = '' WHERE id > 1000;
@@ -182,6 +190,8 @@ SELECT pg_advisory_unlock_all();
 SELECT 1 WHERE EXISTS (SELECT dblink_exec('x', 'DROP TABLE orders'));
 -- expect: unsafe unbounded-write
 SELECT id FROM orders FOR UPDATE;
+-- expect: unsafe unbounded-write, unbounded-write
+SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer FOR UPDATE;
 -- expect: expand
 SELECT id FROM orders WHERE id = 5 FOR UPDATE;
 -- expect: expand
@@ -207,5 +217,7 @@ EXPLAIN DELETE FROM orders;
 EXPLAIN (ANALYZE) DELETE FROM orders;
 -- expect: unsafe unknown-code
 EXPLAIN ANALYZE EXECUTE prepared;
+-- expect: expand
+EXPLAIN EXECUTE prepared;
 -- expect: expand
 EXPLAIN (ANALYZE, COSTS off) SELECT 1;

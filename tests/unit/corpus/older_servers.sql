@@ -74,4 +74,20 @@ REINDEX (CONCURRENTLY, TABLESPACE fast) TABLE orders;
 -- expect: expand
 ALTER TABLE orders ADD COLUMN note text NOT NULL DEFAULT 'x';
 -- expect: expand
+UPDATE orders SET note = '' WHERE id = 5 RETURNING id;
+-- expect: expand
+ALTER TABLE orders ALTER COLUMN note SET STORAGE EXTERNAL;
+-- expect: expand
+ALTER VIEW open_orders SET (security_barrier);
+-- expect: expand
+ALTER TABLE orders ALTER CONSTRAINT buyer DEFERRABLE;
+-- expect: expand publication
+CREATE PUBLICATION changes FOR TABLE orders;
+-- expect: unsafe publication, newer-syntax
+CREATE PUBLICATION changes FOR TABLE orders (id);
+-- expect: unsafe publication, newer-syntax
+CREATE PUBLICATION changes FOR TABLE orders WHERE (id > 5);
+-- expect: unsafe newer-syntax
+GRANT SET ON PARAMETER work_mem TO app;
+-- expect: expand
 CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY, twice int GENERATED ALWAYS AS (id * 2) STORED);

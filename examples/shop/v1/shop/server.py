@@ -33,8 +33,8 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
-        super().__init__(("", port), Handler)
+    def __init__(self, port: int, handler: type["Handler"]) -> None:
+        super().__init__(("", port), handler)
         self.draining = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
@@ -83,6 +83,10 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # headers and body leave together
     disable_nagle_algorithm = True
 
+    # What another service on this server has instead (examples/customers).
+    things, needed = "orders", "item"
+    summary, add = staticmethod(orders.summary), staticmethod(orders.add)
+
     def do_GET(self) -> None:
         self._handle(self._get)
 
@@ -95,21 +99,20 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in ("/", "/healthz"):
             return 404, {"error": f"nothing at {self.path}"}
         with database.connect() as connection:
-            summary = orders.summary(connection)
-        return 200, {"version": VERSION, **summary}
+            return 200, {"version": VERSION, **self.summary(connection)}
 
     def _post(self) -> tuple[int, dict[str, Any]]:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != "/orders":
+        if self.path != f"/{self.things}":
             return 404, {"error": f"nothing at {self.path}"}
         try:
-            order = json.loads(body or b"null")
+            thing = json.loads(body or b"null")
         except ValueError:
-            order = None
-        if not isinstance(order, dict) or not isinstance(order.get("item"), str):
-            return 400, {"error": 'an order looks like {"item": "tea"}'}
+            thing = None
+        if not isinstance(thing, dict) or not isinstance(thing.get(self.needed), str):
+            return 400, {"error": f'{self.things} look like {{"{self.needed}": "..."}}'}
         with database.connect() as connection:
-            return 201, {"version": VERSION, **orders.add(connection, order)}
+            return 201, {"version": VERSION, **self.add(connection, thing)}
 
     def _handle(self, answer: Callable[[], tuple[int, dict[str, Any]]]) -> None:
         self.server.begin()
@@ -139,9 +142,9 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged; what fails is."""
 
 
-def main() -> None:
+def main(handler: type[Handler] = Handler) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    server = Server(int(os.environ.get("PORT", "8080")))
+    server = Server(int(os.environ.get("PORT", "8080")), handler)
 
     def terminate(number: int, frame: FrameType | None) -> None:
         if not server.draining.is_set():

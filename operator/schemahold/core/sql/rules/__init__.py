@@ -1,7 +1,7 @@
 """What each statement does to code that is running: its class, its lock, what it breaks, and the safe form.
 
 :func:`read` is the table, by statement kind, from PostgreSQL's documentation and from what real servers do
-(``tests/database/test_sql_locks.py``).  One module for each thing a statement can be about:
+(``tests/database/test_sql_rules.py``).  One module for each thing a statement can be about:
 
     tables, columns, constraints, indexes   DDL on what has rows
     data, bounds                            rows: how many can a statement touch?
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from schemahold.core.sql import parse
 from schemahold.core.sql.parse import Tree
 from schemahold.core.sql.rules import data, indexes, objects, tables, versions
-from schemahold.core.sql.rules.catalogue import RULES, Rule, catalogue
+from schemahold.core.sql.rules.catalogue import RULES, Rule, all_rules
 from schemahold.core.sql.rules.effects import Effect, Reading, finding
 from schemahold.core.sql.rules.nodes import Node
 from schemahold.core.sql.rules.scene import Known, Scene, Transaction
@@ -35,7 +35,7 @@ __all__ = [
     "Rule",
     "Scene",
     "Transaction",
-    "catalogue",
+    "all_rules",
     "concurrently",
     "detaches_concurrently",
     "read",
@@ -65,7 +65,7 @@ def _effects(tree: Tree, scene: Scene) -> Iterator[Effect]:
     else:
         yield finding(
             "unknown-statement",
-            breaks=f"what this statement ({tree.kind or 'empty'}) locks and breaks is not known here.",
+            breaks=f"what this statement ({tree.kind}) locks and breaks is not known here.",
             fix="see what it does, and say so in an override.",
         )
     yield from versions.newer(tree, scene)
@@ -82,8 +82,8 @@ def _excusable(effect: Effect, scene: Scene) -> Effect:
 
 def _new_values(tree: Tree, scene: Scene) -> Iterator[Effect]:
     """The enum values that this transaction adds, and that a later statement of it names."""
-    if not scene.transaction.enum_values or tree.kind in ("alter_enum_stmt", "comment_stmt"):
-        return
+    if not scene.transaction.enum_values:
+        return  # hardly ever is there one, and looking takes time
     constants = (each.node.sval.sval for each in parse.every(tree.node) if each.kind == "a_const")
     for value in dict.fromkeys(constants):
         name = scene.transaction.enum_values.get(value)

@@ -135,6 +135,6 @@ RULES: Mapping[str, Rule] = _rules(
 )
 
 
-def catalogue() -> Mapping[str, Rule]:
+def all_rules() -> Mapping[str, Rule]:
     """All rules by name, in the order in which documentation lists them."""
     return RULES

@@ -1,6 +1,6 @@
 """ALTER TABLE, column by column: ADD, DROP, TYPE, NOT NULL, DEFAULT, identity and generated columns.
 
-PostgreSQL: ALTER TABLE, Notes, says what rewrites a table; ``tests/database/test_sql_locks.py`` sees it do so.
+PostgreSQL: ALTER TABLE, Notes, says what rewrites a table; ``tests/database/test_sql_rules.py`` sees it do so.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _rewrite(action: Action, column: Column) -> Iterator[Effect]:
             fix=_instead(column),
             table=action.table,
         )
-    elif action.scene.may_be_constrained(column.type) is None and column.generated != "v":
+    elif action.scene.may_be_constrained(column.type) is None:
         yield finding(
             "add-column-type",
             ACCESS_EXCLUSIVE,
@@ -311,7 +311,7 @@ def widens(old: Type, new: Type) -> bool:
     if old.array or new.array:
         return False
     if old.name in ("varchar", "text") and new.name in ("varchar", "text"):
-        return not new.modifiers or (old.name == "varchar" and _at_least(old.modifiers, new.modifiers))
+        return not new.modifiers or _at_least(old.modifiers, new.modifiers)
     if old.name != new.name:
         return False
     if old.name == "numeric":

@@ -96,15 +96,15 @@ def select(node: Node, scene: Scene) -> Iterator[Effect]:
     yield quiet(ROW_SHARE if node.locking_clause else ACCESS_SHARE)
     yield from _ctes(node, scene)
     for name in dict.fromkeys(nodes.functions_in(node)):
-        if name not in HARMLESS and not name.startswith("information_schema."):
+        if name not in HARMLESS:
             yield finding(
                 "unknown-function",
                 breaks=f"nobody can tell from the text what '{name}' does, or what it locks.",
                 fix="write what it does as statements; or see what it does, and say so in an override.",
             )
     if node.locking_clause and not bounds.few(node, frozenset(), scene.large_table):
-        tables = [parse.inner(each).node for each in node.from_clause if parse.inner(each).kind == "range_var"]
-        for table in tables:
+        below = [tree for each in node.from_clause for tree in parse.every(each)]
+        for table in [tree.node for tree in below if tree.kind == "range_var"]:
             on = bounds.target(table, scene)
             if not scene.new(nodes.relation(table)) and not bounds.bounded(node.where_clause, on):
                 yield _unbounded(nodes.relation(table), "FOR UPDATE or FOR SHARE locks", ROW_SHARE)

@@ -31,11 +31,6 @@ def dotted(items: Iterable[Node]) -> str:
     return ".".join(words(items))
 
 
-def bare(name: str) -> str:
-    """The last part of a name."""
-    return name.rpartition(".")[2]
-
-
 # --- types ------------------------------------------------------------------------------------------------------------
 
 SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "bigserial", "smallserial"})

@@ -1,6 +1,6 @@
 """Tables: CREATE, ALTER action by action, partitions, TRUNCATE, LOCK, and whatever writes a table anew.
 
-PostgreSQL: ALTER TABLE says ACCESS EXCLUSIVE unless another lock is named; ``tests/database/test_sql_locks.py`` looks.
+PostgreSQL: ALTER TABLE says ACCESS EXCLUSIVE unless another lock is named; ``tests/database/test_sql_rules.py`` looks.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def _attach(action: Action) -> Iterator[Effect]:
         yield quiet(ACCESS_EXCLUSIVE)
         return
     yield quiet(SHARE_UPDATE_EXCLUSIVE)
-    if not (action.new or action.scene.new(part)):
+    if not action.scene.new(part):
         yield finding(
             "attach-partition",
             ACCESS_EXCLUSIVE,

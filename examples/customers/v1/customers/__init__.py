@@ -1,0 +1,1 @@
+"""Customers in Postgres, served over HTTP by the shop's server."""
