@@ -64,6 +64,8 @@ lock: .venv/.installed ## the pinned requirements, from requirements/*.in
 bench: .venv/.installed ## what docs/measurements.md says, measured again on the local cluster
 	$(PYTHON) -m tests.cluster.prepare --only-shop
 	KUBECONFIG="$(CURDIR)/.cluster/kubeconfig" $(BIN)/python -m tests.perf.bench
+	$(BIN)/python -m tests.perf.bench_sql
+	$(BIN)/python -m tests.perf.bench_lint
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv

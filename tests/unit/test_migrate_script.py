@@ -25,6 +25,12 @@ def eventually(condition: Callable[[], object], within: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def _as_a_container_is_started() -> None:
+    """A shell's background job, or nohup, ignores these for all its children, and no trap could catch them then."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Script:
     """One run of the script, and the files that lock would read and write."""
 
@@ -48,6 +54,7 @@ class Script:
             env={"SCHEMAHOLD_SHARED": str(self.shared), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=_as_a_container_is_started,
         )
         self.processes.append(process)
         return process

@@ -121,8 +121,14 @@ WITH b AS (SELECT 5 AS id) UPDATE orders SET note = '' WHERE id IN (WITH b AS (S
 UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders ORDER BY status FETCH FIRST 1 ROW WITH TIES);
 -- expect: expand
 UPDATE orders SET note = '' WHERE id IN (SELECT id FROM orders FETCH FIRST 10 ROWS ONLY);
+-- expect: expand
+UPDATE orders SET note = '' WHERE id = ANY (SELECT id FROM orders LIMIT 1000);
 -- expect: unsafe unbounded-write
-UPDATE orders SET note = '' WHERE id = ANY ((SELECT ids FROM batches LIMIT 1));
+UPDATE orders SET note = '' WHERE id = ANY (SELECT id FROM orders);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ANY ((SELECT ids FROM batches LIMIT 1)::bigint[]);
+-- expect: unsafe unbounded-write
+UPDATE orders SET note = '' WHERE id = ALL (SELECT id FROM orders LIMIT 1);
 -- expect: unsafe unbounded-write
 WITH batch AS (SELECT 5 AS id) UPDATE orders SET note = '' WHERE id IN (SELECT o.id FROM batch, orders o);
 -- expect: expand

@@ -85,8 +85,10 @@ def _all_of(where: Node) -> Iterator[Tree]:
 
 def _pinned(test: Tree, on: Target) -> Iterator[str]:
     """The column that a test leaves few values."""
-    if test.kind == "sub_link" and parse.word(test.node, "sub_link_type") == "ANY_SUBLINK" and not test.node.oper_name:
-        if on.few(test.node.subselect):
+    if test.kind == "sub_link":
+        # IN has no operator, = ANY has one.
+        any_of = parse.word(test.node, "sub_link_type") == "ANY_SUBLINK" and nodes.dotted(test.node.oper_name) in ("", "=")
+        if any_of and on.few(test.node.subselect):
             yield on.column(test.node.testexpr)
     elif test.kind == "a_expr" and nodes.words(test.node.name) == ["="]:
         kind = parse.word(test.node, "kind")
