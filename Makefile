@@ -53,9 +53,10 @@ image: ## build the Dockerfile as schemahold:dev and load it into the cluster
 install: image ## the chart onto the cluster
 	$(PYTHON) -m tests.cluster.prepare --only-chart
 
-generate: .venv/.installed ## crds/ and its copy in the chart, from the models
+generate: .venv/.installed ## crds/ and its copy in the chart, from the models; docs/rules.md
 	$(BIN)/python -m schemahold.api.crd schemamigrations > crds/schemahold.dev_schemamigrations.yaml
 	cp crds/*.yaml charts/schemahold/files/crds/
+	$(BIN)/python -m schemahold.cli rules > docs/rules.md
 
 lock: .venv/.installed ## the pinned requirements, from requirements/*.in
 	for file in runtime dev build; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -73,9 +73,9 @@ def test_an_applied_version_needs_no_files(attempts, database) -> None:
     attempts.mount({"0001_a.sql": TABLE, "0001_a.contract.sql": "DROP TABLE t;"})
     assert attempts().run().report.contract_files == 1
     again = attempts().run()
-    assert (again.code, again.reason, again.report.contract_files) == (1, Reason.ALREADY_APPLIED, 1)
+    assert (again.code, again.reason, again.report.contract_files) == (0, Reason.ALREADY_APPLIED, 1)
     gone = attempts(sql={"directory": "/nowhere"}).run()
-    assert (gone.code, gone.reason, gone.report.contract_files) == (1, Reason.ALREADY_APPLIED, None)
+    assert (gone.code, gone.reason, gone.report.contract_files) == (0, Reason.ALREADY_APPLIED, None)
     changed = attempts(sql={"pin": "0" * 64}).run()
     assert (changed.reason, changed.report.files_pin) == (Reason.ALREADY_APPLIED, "")
 
@@ -166,7 +166,7 @@ def test_a_contract_without_files_runs_nothing(attempts, database) -> None:
     attempts.mount({"0001_a.sql": TABLE})
     assert attempts().run().report.contract_files == 0
     ended = contract(attempts).run()
-    assert (ended.code, ended.reason, ended.report.floor) == (1, Reason.NOTHING_TO_RUN, "")
+    assert (ended.code, ended.reason, ended.report.floor) == (0, Reason.NOTHING_TO_RUN, "")
     assert database.rows("phase") == [("expand",)]
 
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from schemahold.cli import __main__ as command
-from schemahold.cli import advice, lint
+from schemahold.cli import advice, lint, rules
 
 GOOD = "ALTER TABLE orders ADD COLUMN note text;\n"
 INDEX = "CREATE INDEX i ON orders (code);\n"
@@ -383,3 +383,9 @@ def test_as_a_module() -> None:
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.endswith("1 file, 1 error, 0 warnings\n")
+
+
+def test_the_page_of_rules_is_generated() -> None:
+    """`make generate` writes it."""
+    page = pathlib.Path(__file__).parents[2] / "docs/rules.md"
+    assert page.read_text() == rules.text()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from schemahold import __version__
-from schemahold.cli import lint
+from schemahold.cli import lint, rules
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="schemahold", description="One schema migration, once, before the code that needs it."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    lint.register(parser.add_subparsers(required=True, metavar="command"))
+    commands = parser.add_subparsers(required=True, metavar="command")
+    lint.register(commands)
+    rules.register(commands)
     given = parser.parse_args(arguments)
     code: int = given.run(given)
     return code
