@@ -66,6 +66,7 @@ bench: .venv/.installed ## what docs/measurements.md says, measured again on the
 	$(PYTHON) -m tests.cluster.prepare --only-shop
 	KUBECONFIG="$(CURDIR)/.cluster/kubeconfig" $(BIN)/python -m tests.perf.bench
 	$(BIN)/python -m tests.perf.bench_sql
+	$(BIN)/python -m tests.perf.bench_lock
 	$(BIN)/python -m tests.perf.bench_lint
 
 .venv/.installed: requirements/dev.txt pyproject.toml

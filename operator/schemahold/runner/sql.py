@@ -3,8 +3,8 @@
 One thread.  SIGTERM wakes it wherever it waits: a statement that is running is cancelled, what was not committed is rolled
 back, and the next attempt goes on from there.
 
-Exit codes: 0 when `succeeded` is in the ledger; 79 when nobody can say yet, and the next attempt will; 1 for all else,
-with the report as termination message.
+Exit codes: 0 when nothing is missing: `succeeded` is in the ledger, now or already, or there was nothing to run; 79 when
+nobody can say yet, and the next attempt will; 1 for all else.  The report is the termination message.
 """
 
 from __future__ import annotations
