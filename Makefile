@@ -9,7 +9,7 @@ DEMO_NAMESPACE := $(if $(findstring command,$(origin NAMESPACE)),$(NAMESPACE),de
 STORIES ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check exhaustive database stories cluster cluster-down image install generate lock bench
+.PHONY: help demo test check thorough exhaustive database stories cluster cluster-down image install generate lock bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,11 @@ demo: .venv/.installed ## a real cluster, a shop, a migration that holds its rol
 	$(PYTHON) -m tests.cluster.prepare --only-shop
 	$(BIN)/python -m examples.demo --namespace $(DEMO_NAMESPACE)
 
-test: check exhaustive database stories ## everything: lint, types, unit, real Postgres, stories on a real cluster
+# Stories mostly wait for a cluster: what keeps the processor busy runs beside them, and says at the end what it found.
+test: check ## everything: lint, types, unit, real Postgres, stories on a real cluster
+	@mkdir -p .cluster; $(MAKE) --no-print-directory thorough > .cluster/thorough.log 2>&1 & beside=$$!; \
+	trap "kill $$beside" INT TERM; $(MAKE) --no-print-directory stories; stories=$$?; \
+	wait $$beside; thorough=$$?; cat .cluster/thorough.log; exit $$((stories + thorough))
 
 check: .venv/.installed ## lint, types and unit tests: under a minute
 	$(BIN)/ruff check operator tests examples
@@ -26,6 +30,8 @@ check: .venv/.installed ## lint, types and unit tests: under a minute
 	$(BIN)/mypy
 	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
 	$(BIN)/pytest tests/unit -n 2 -q -m "not exhaustive"
+
+thorough: database exhaustive
 
 exhaustive: .venv/.installed
 	$(BIN)/pytest tests/unit -n 2 -q -m exhaustive
