@@ -348,3 +348,25 @@ def test_nothing_to_run_is_done() -> None:
     found = look(shop(SOAKED, ended_so), RUNS, app_pods=[NEW])
     assert make.state(found) == ("ready", "Applied")
     assert contracted(found) == ("True", "Contracted")
+
+
+def test_a_failure_stays_said_while_a_pod_is_away() -> None:
+    """Once a scale-up made it Ready again, for the whole of the next soak."""
+    away = deployment("v2", "v2", rolled_out=False)
+    for last in ("ContractFailed", "OutcomeUnknown"):
+        fine = look(shop(SOAKED, ended(last, row=3)), RUNS, app_pods=[NEW])
+        assert make.state(fine) == ("stalled", last)
+        assert contracted(fine) == ("False", last)
+    rolling = look(shop(SOAKED, ended("ContractFailed", row=3)), away, app_pods=[NEW])
+    status = make.status_of(make.decided(rolling), rolling)
+    assert status.contract is not None and status.contract.since == SOAKED["since"]  # the soak goes on
+    soaking = look(shop({"since": ago(5)}, ended("ContractFailed", row=3)), RUNS, app_pods=[NEW])
+    assert make.state(soaking) == ("stalled", "ContractFailed")
+
+
+def test_a_source_that_cannot_be_told_leaves_what_runs_alone() -> None:
+    """Once it was an assertion of ours, at every look."""
+    found = look(shop(SOAKED), RUNS, deployment("v2", "v2", name="worker"), app_pods=[NEW])
+    assert make.state(found) == ("ready", "Applied")
+    assert contracted(found) == ("False", "AmbiguousSource")
+    assert make.starts(found) is None

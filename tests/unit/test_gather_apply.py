@@ -667,3 +667,20 @@ def test_metrics_of_a_release() -> None:
     assert value("schemahold_lock_wait_seconds_sum") == 1.5
     assert value("schemahold_held_deployments") == 0
     assert value("schemahold_api_writes_total", {"kind": "Release"}) == 1
+
+
+def test_pods_of_a_deployment_that_is_being_deleted_count() -> None:
+    """Its old pods run until they have ended: a contract that did not ask for them began beside them."""
+    meta = {"name": "old", "uid": "u1", "creationTimestamp": make.ago(9), "annotations": {names.VERSION_ANNOTATION: "v1"}}
+    app = {"metadata": meta, "spec": {"containers": []}}
+    leaving = deployment("v2", "v2", name="worker")
+    leaving["metadata"]["deletionTimestamp"] = make.ago(1)
+    shop = migration(contract={"run": {"command": ["x"]}})
+    for one in (leaving, staying := deployment("v2", "v2")):
+        one["spec"]["selector"] = {"matchLabels": {"app": one["metadata"]["name"]}}
+    client = cluster(shop, leaving, staying, pods=[app])
+    seen = look(client)
+    assert seen is not None and [one.name for one in seen.deployments] == ["shop-api"]
+    asked = {query["labelSelector"] for _, path, query in client.asked if path == PODS}
+    assert {"app=worker", "app=shop-api"} <= asked
+    assert seen.app_pods == (observed.AppPod(name="old", version="v1", deleting=False),)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from schemahold.api import names
 from schemahold.cluster import api, paths, selectors, sources
@@ -24,15 +26,15 @@ async def look(
     except api.NotFound:
         return None
     selector = f"{names.MIGRATION}={name}"
-    deployments, jobs, pods = await asyncio.gather(
-        labelled_deployments(client, namespace, name),
+    raws, jobs, pods = await asyncio.gather(
+        client.items(paths.deployments(namespace), labelSelector=selector),
         # Only attempts: people's own Jobs may carry our label (kustomize's commonLabels), and old attempts get deleted.
         client.items(paths.jobs(namespace), labelSelector=f"{selector},{names.ATTEMPT}"),
         client.items(paths.pods(namespace), labelSelector=f"{selector},{names.ATTEMPT}"),
     )
     seen = observed.Observed(
         migration=migration,
-        deployments=deployments,
+        deployments=_alive(raws),
         jobs=tuple(observed.Job.of(raw) for raw in jobs),
         pods=tuple(observed.Pod.of(raw) for raw in pods),
         files=await sources.read(client, namespace, migration.spec) if migration.spec else {},
@@ -42,16 +44,19 @@ async def look(
         seen,
         busy=await _busy(client, seen, asks),
         job_events=await _why_no_pod(client, seen, pod_timeout, now),
-        app_pods=await _app_pods(client, seen) if asks else None,
+        app_pods=await _app_pods(client, namespace, raws) if asks else None,
     )
 
 
-async def _app_pods(client: api.Api, seen: observed.Observed) -> tuple[observed.AppPod, ...]:
-    """The pods under the labelled Deployments' selectors that have not ended; those being deleted still run."""
+async def _app_pods(client: api.Api, namespace: str, deployments: Sequence[Any]) -> tuple[observed.AppPod, ...]:
+    """The pods under the labelled Deployments' selectors that have not ended.
+
+    Those being deleted still run, and so do those of a Deployment that is being deleted.
+    """
     found: dict[str, observed.AppPod] = {}
-    for one in seen.deployments:
-        selector = selectors.text(one.raw["spec"].get("selector") or {})
-        for raw in await client.items(paths.pods(seen.migration.namespace), labelSelector=selector):
+    for one in deployments:
+        selector = selectors.text(one["spec"].get("selector") or {})
+        for raw in await client.items(paths.pods(namespace), labelSelector=selector):
             ended = (raw.get("status") or {}).get("phase") in ("Succeeded", "Failed")
             if not ended and names.ATTEMPT not in (raw["metadata"].get("labels") or {}):
                 found[raw["metadata"]["uid"]] = observed.AppPod.of(raw)
@@ -60,7 +65,10 @@ async def _app_pods(client: api.Api, seen: observed.Observed) -> tuple[observed.
 
 async def labelled_deployments(client: api.Api, namespace: str, name: str) -> tuple[observed.Deployment, ...]:
     """The Deployments that carry the label for this SchemaMigration, by name; not those being deleted."""
-    raws = await client.items(paths.deployments(namespace), labelSelector=f"{names.MIGRATION}={name}")
+    return _alive(await client.items(paths.deployments(namespace), labelSelector=f"{names.MIGRATION}={name}"))
+
+
+def _alive(raws: Sequence[Any]) -> tuple[observed.Deployment, ...]:
     alive = [raw for raw in raws if "deletionTimestamp" not in raw["metadata"]]
     return tuple(sorted((observed.Deployment.of(raw) for raw in alive), key=lambda one: one.name))
 

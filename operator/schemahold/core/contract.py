@@ -137,7 +137,8 @@ def _waiting(
     rolling = next((one for one in look.deployments if not _has_rolled_out(one, version)), None)
     if rolling is not None or not look.deployments or here.target != version:
         who = f"Deployment '{rolling.name}' has not rolled out" if rolling else "No Deployment has rolled out"
-        return _not_due(current, "WaitingForRollout", f"{who} version '{version}' yet.")
+        # The soak goes on: pods that come and go (a scale-up, a full node) are of this version.
+        return Standing(status=current, reason="WaitingForRollout", message=f"{who} version '{version}' yet.")
     old = [pod for pod in look.app_pods or () if pod.version != version]
     if old or look.app_pods is None:
         return _not_due(current, "WaitingForPods", _old_pods(old, version), requeue=POLL)

@@ -39,12 +39,10 @@ def step(scene: Scene) -> Step:
     if others:
         return Step(state=idle.waiting_for_version(others, scene.here.target, scene.spec, migrated))
     state = _idle(scene)
-    # Before the rollout is complete a contract is never due; what is stuck or let out by hand is another matter.
-    return (
-        _contract(scene, state)
-        if state.mood is Mood.READY and scene.standing.due
-        else Step(state=state, requeue=scene.standing.requeue)
-    )
+    contract = scene.standing.status
+    if state.mood is not Mood.STALLED and contract is not None and contract.state == "Waiting":
+        return _contract(scene, state)
+    return Step(state=state, requeue=scene.standing.requeue)
 
 
 def _idle(scene: Scene) -> State:
@@ -59,17 +57,23 @@ def _release_refused(scene: Scene, migrated: str) -> Step:
 
 
 def _contract(scene: Scene, state: State) -> Step:
-    """The contract is due: the same question as for any attempt, beside a state that stays what it is."""
-    refused = _without_files(scene, "contract")
-    if refused:
-        return Step(state=refused, requeue=FILES_POLL)
+    """The same question as for any attempt, beside a state that stays what it is; unless a person has to look."""
     plea = scene.plea_of("contract")
     given = attempts.following(scene.found.attempt, scene.outcome, plea, scene.now)
-    if isinstance(given, attempts.Stop):
-        requeue = FILES_POLL if _reads_files(scene, "contract") else None
-        return Step(state=stalled(given.reason, given.message, state.migrated), requeue=requeue)
+    if isinstance(given, attempts.Stop):  # also while it is not due: a pod that is away for a moment mends nothing
+        requeue = FILES_POLL if _reads_files(scene, "contract") else scene.standing.requeue
+        failed = stalled(given.reason, given.message, state.migrated)
+        return Step(state=failed, requeue=requeue, contracting=(given.reason, given.message))
+    if not scene.standing.due or state.mood is not Mood.READY:
+        return Step(state=state, requeue=scene.standing.requeue)
     if isinstance(given, attempts.Wait):
         return Step(state=state, requeue=given.seconds, contracting=(given.reason, given.message))
+    refused = _refused_before_start(scene)
+    if refused:  # what runs is fine; which container the Job would copy is not clear
+        return Step(state=state, contracting=(refused.reason, refused.message))
+    refused = _without_files(scene, "contract")
+    if refused:
+        return Step(state=refused, requeue=FILES_POLL, contracting=(refused.reason, refused.message))
     blocked = _blocked(scene)
     if blocked:
         return Step(state=state, requeue=BUSY_POLL, contracting=("WaitingForLock", blocked))
