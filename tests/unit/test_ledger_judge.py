@@ -363,3 +363,10 @@ CONTRACTS = [
 def test_only_the_version_applied_last_is_contracted(applied: object, other: object, hears: object) -> None:
     rows = [row(state, **more) for state, more in (one for one in (applied, other) if one)]  # type: ignore[misc]
     assert reason(judge(*rows, ask=CONTRACT)) == hears
+
+
+@pytest.mark.parametrize("answer", ["", "20 applied looked", "20 retry looked"])
+def test_an_answer_for_a_statement_of_the_other_phase_counts_for_nothing_else(answer: str) -> None:
+    """Once a command's gate took "applied" for the whole contract, whose other files had not run."""
+    unknown = row(UNKNOWN, id=20, phase="contract", mode="sql")
+    assert reason(judge(unknown, ask=dataclasses.replace(ASK, answer=answer))) == "Prove"

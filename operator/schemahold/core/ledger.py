@@ -243,6 +243,10 @@ def _of(rows: Sequence[Row], ask: pod.Ask, state: RowState) -> list[Row]:
 def _unknown(row: Row, rows: Sequence[Row], ask: pod.Ask) -> Verdict:
     answer = parse_answer(ask.answer)
     both_sql = row.mode == SQL and ask.sql is not None
+    if row.mode == SQL and ask.sql is None and row.phase != ask.phase:
+        # The question is about one statement of the other phase, and stays with it: its next run asks again.  What a person
+        # has answered must not count for all of that run's files.
+        return Prove(row, f"{row.note}; its next run looks again")
     if answer is None or answer.row != row.id:
         if both_sql:  # the run looks again at what the question was about, and asks again if there is still no telling
             return Prove(row, f"{row.note}; looked at again by the next run")
