@@ -20,9 +20,9 @@ demo: .venv/.installed ## a real cluster, a shop, a migration that holds its rol
 
 # Stories mostly wait for a cluster: what keeps the processor busy runs beside them, and says at the end what it found.
 test: check ## everything: lint, types, unit, real Postgres, stories on a real cluster
-	@mkdir -p .cluster; $(MAKE) --no-print-directory thorough > .cluster/thorough.log 2>&1 & beside=$$!; \
+	@log=$$(mktemp); $(MAKE) --no-print-directory thorough > $$log 2>&1 & beside=$$!; \
 	trap "kill $$beside" INT TERM; $(MAKE) --no-print-directory stories; stories=$$?; \
-	wait $$beside; thorough=$$?; cat .cluster/thorough.log; exit $$((stories + thorough))
+	wait $$beside; thorough=$$?; cat $$log; rm -f $$log; exit $$((stories + thorough))
 
 check: .venv/.installed ## lint, types and unit tests: under a minute
 	$(BIN)/ruff check operator tests examples
