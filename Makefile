@@ -44,7 +44,7 @@ stories: .venv/.installed ## the stories on a real cluster, brought up if need b
 	$(PYTHON) -m tests.cluster.prepare
 	file=$$(mktemp) && trap 'rm -f "$$file"' EXIT HUP INT TERM && \
 	  $(PYTHON) -m tests.cluster.prepare --kubeconfig > "$$file" && export KUBECONFIG="$$file" && \
-	  $(BIN)/pytest tests/cluster -n $(STORIES) -q -m "not alone" && \
+	  $(BIN)/pytest tests/cluster -n $(STORIES) --dist worksteal -q -m "not alone" && \
 	  $(BIN)/pytest tests/cluster -q -m alone
 
 cluster: ## start the local cluster (kubeconfig: .cluster/kubeconfig)

@@ -18,6 +18,7 @@ from schemahold.core.scene import Policy, Scene
 
 KEPT_JOBS = 3
 LISTED_HOLDS = 64
+CLEARS_ITSELF = ("PodNotCreated", "PodLost", "ReleaseRefused")  # no word on the migration, and gone when its cause is
 
 
 def decide(look: Observed, policy: Policy, now: datetime.datetime) -> Decision:
@@ -164,7 +165,7 @@ def _failure_marks(here: Scene, step: starts.Step) -> list[Write]:
     # Resumed while we were uninstalled: with this write admission adopts what runs, and drops what is left of the hold.
     stale = [one for one in here.waiting if one.failed and not one.paused]
     unmarked = []
-    if step.failed:
+    if step.state.mood is conditions.Mood.STALLED and step.state.reason not in CLEARS_ITSELF:
         unmarked = [one for one in held if one.held == here.here.target and one.failed != one.held]
     else:
         stale += [one for one in held if one.failed == one.held]

@@ -24,7 +24,6 @@ class Step:
     attempt: models.Attempt | None = None
     settling: models.Settling | None = None
     contracting: tuple[str, str] | None = None  # reason and message of the contract's own condition, where they are news
-    failed: bool = False  # what is wanted was tried, and nothing more follows by itself
 
     @property
     def starts(self) -> bool:

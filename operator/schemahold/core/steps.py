@@ -254,7 +254,7 @@ def _next(scene: Scene) -> Step:
         migrated = "Unknown" if verdict.reason in _NOBODY_KNOWS else "False"
         requeue = FILES_POLL if _reads_files(scene, "expand") else None
         state = stalled(verdict.reason, verdict.message, migrated)
-        return Step(state=state, settling=settling, requeue=requeue, failed=True)
+        return Step(state=state, settling=settling, requeue=requeue)
     if isinstance(verdict, attempts.Wait):
         return Step(state=busy(verdict.reason, verdict.message), requeue=verdict.seconds, settling=settling)
     left = _settle_left(scene, settling)
