@@ -189,8 +189,11 @@ def _column(looks: Looks, wanted: str) -> Check:
 
 
 def dropped_after_last_pod(looks: Looks) -> Check:
-    """A look reads pods first, so a look without the column is compared with the pods of the next one."""
-    pairs = itertools.pairwise(looks.since)
+    """A look reads pods first, so a look without the column is compared with the pods of the next one.
+
+    The last has no next one, and may be the first without the column: it is compared with its own, which are older still.
+    """
+    pairs = [*itertools.pairwise(looks.since), (looks.last, looks.last)]
     most = max((two.pods_of(looks.old).total for one, two in pairs if one.has_legacy_name is False), default=None)
     seen = "not dropped" if most is None else f"{most} pods of {looks.old}"
     return looks.check("left after the drop", f"0 pods of {looks.old}", seen)
