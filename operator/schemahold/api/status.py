@@ -118,7 +118,7 @@ class Outcome(Model):
 class Contract(Model):
     """The contract of the version applied last.
 
-    ``since``: from when on every Deployment had it and no other version's pod was left, with no break.
+    ``since``: from when on no other version's pod was left and no Deployment asked for one, with no break.
     """
 
     version: VersionText

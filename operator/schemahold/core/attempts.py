@@ -371,15 +371,16 @@ def _failed(last: models.Attempt) -> str:
         return _with_retry(last.message)
     code = "" if last.exit_code is None else f" with exit code {last.exit_code}"
     head = (
-        f"The {_what(last)} version '{last.version[:100]}' failed{code} (`kubectl logs job/{last.job}`). Set a new "
+        f"The {what(last.phase)} version '{last.version[:100]}' failed{code} (`kubectl logs job/{last.job}`). Set a new "
         f"`spec.version` or mend what runs; or run it again with the annotation {names.RETRY_AT}: <any new value>. "
     )
     room = models.TEXT_LENGTH - len(head) - 1
     return head + (last.message if len(last.message) <= room else "…" + last.message[-room:])
 
 
-def _what(attempt: models.Attempt) -> str:
-    return "migration to" if attempt.phase == "expand" else "contract of"
+def what(phase: str) -> str:
+    """What an attempt of ``phase`` is, in words that a version follows."""
+    return "migration to" if phase == "expand" else "contract of"
 
 
 def _with_retry(message: str, more: str = "") -> str:

@@ -2,7 +2,7 @@
 
 It removes what only older versions need, so it waits until none of them can be running: the version is the one applied
 last, every labelled Deployment has rolled it out, no pod of another version is left under their selectors (one that is
-terminating still runs), and that has been so for ``contract.after``.  The gate asks the ledger once more
+terminating still runs), and only that version has run for ``contract.after``.  The gate asks the ledger once more
 (:func:`schemahold.core.ledger.judge`): only the version applied last may be contracted.
 """
 

@@ -72,8 +72,8 @@ def start(scene: Scene, plea: attempts.Plea, given: attempts.Start) -> Step:
         started_at=observed.format_time(scene.now),
     )
     finalizer = () if names.RUNNING_FINALIZER in migration.finalizers else (decision.SetFinalizer(present=True),)
-    reason, what = ("MigrationStarted", "migration to") if plea.phase == "expand" else ("ContractStarted", "contract of")
-    text = f"Job '{ask.job}' runs the {what} version '{plea.target}' (attempt {number})."
+    reason = "MigrationStarted" if plea.phase == "expand" else "ContractStarted"
+    text = f"Job '{ask.job}' runs the {attempts.what(plea.phase)} version '{plea.target}' (attempt {number})."
     advice = [Event(type="Warning", reason="LiteralDatabaseUrl", message=warning) for warning in warnings]
     return Step(
         state=begun(attempt),

@@ -210,7 +210,7 @@ def _soonest(*times: float | None) -> float | None:
 
 def _running_state(found: Progress, attempt: models.Attempt) -> State:
     if found.stage is verdicts.Stage.RUNNING:
-        what = "migration to" if attempt.phase == "expand" else "contract of"
+        what = attempts.what(attempt.phase)
         return busy("Running", f"Job '{attempt.job}' runs the {what} version '{attempt.version}'.")
     if found.problem:
         return busy("PodNotStarted", f"Job '{attempt.job}': {found.problem}")
